@@ -1,0 +1,114 @@
+"""What goes into the engine and what comes out: plain data, no behaviour beyond validation.
+
+A :class:`Request` names exactly one prompt form. An :class:`Answer` always says how it ended; with
+``want_evidence`` it carries everything a judge needs, so that nothing has to be guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from PIL import Image
+
+from reference_engine.errors import RequestError
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """Field names follow SGLang's ``sampling_params``."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    top_k: int = -1
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass
+class Request:
+    """One request. ``images`` are decoded already; reading bytes, URIs and paths is :mod:`multimodal.images`' work."""
+
+    request_id: str
+    text: str | None = None
+    """Prompt text with special tokens written out, as after a chat template."""
+    input_ids: list[int] | None = None
+    """Token ids with ONE placeholder an image (or, as some clients send, already expanded)."""
+    images: list[Image.Image] = field(default_factory=list)
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    want_evidence: bool = False
+    want_logprobs: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.input_ids is None):
+            raise RequestError("text, input_ids", "give exactly one of them")
+
+
+@dataclass
+class ItemEvidence:
+    """One image (item) as it was run. A span is inclusive at both ends, in positions of ``prompt_ids``."""
+
+    item: int
+    size: tuple[int, int]
+    """(width, height) of the decoded image, pixels."""
+    grids: list[tuple[int, int, int]]
+    """(t, h, w) patches, one a span."""
+    spans: list[tuple[int, int]]
+    placeholders: list[int]
+    """Tokens a span holds."""
+    encoder_rows: list[int]
+    """Rows the encoder returned for each span of the item (as received, before any verification)."""
+    rows_digest: str
+    """SHA-256 of the item's rows as scattered (float32, little endian), hex."""
+
+
+@dataclass
+class Evidence:
+    prompt_ids: list[int]
+    items: list[ItemEvidence]
+    mrope_delta: int
+    positions_digest: str
+    """SHA-256 of the int64 positions [3, prompt tokens], hex."""
+    toggles: dict[str, dict[str, Any]]
+    """Per toggle ``{"setting": ..., "acted": bool, "reason": str}``; acted is False where it changed nothing."""
+    encoder_batch: int
+    """Items that shared this request's encoder pass, its own included; 0 without images."""
+    prefill_chunks: int
+    timings: dict[str, float]
+    """Seconds since arrival: ``encoded``, ``scheduled``, ``first_token``, ``finished``."""
+
+
+@dataclass
+class Answer:
+    request_id: str
+    output_ids: list[int]
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    """Length of the prompt as run, placeholders expanded."""
+    logprobs: list[float] | None = None
+    matched: int | str | None = None
+    """The eos id, stop id or stop string that ended it."""
+    error: RequestError | None = None
+    evidence: Evidence | None = None
+
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.output_ids)
+
+
+@dataclass
+class StepOutput:
+    """What one step did for one request. The texts of all its outputs, joined, are the answer's text."""
+
+    request_id: str
+    new_ids: list[int]
+    new_text: str
+    answer: Answer | None
+    """Set in the last output of the request, and only there."""
