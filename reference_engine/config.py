@@ -1,4 +1,7 @@
-"""What an engine is started with. Every toggle has one name here, `ASSAY_<NAME>` in the environment, `--<name>` on the command line."""
+"""What an engine is started with.
+
+Every toggle has one name here, `ASSAY_<NAME>` in the environment and `--<name>` on the command line.
+"""
 
 from __future__ import annotations
 

@@ -63,9 +63,13 @@ class ItemEvidence:
     placeholders: list[int]
     """Tokens a span holds."""
     encoder_rows: list[int]
-    """Rows the encoder returned for each span of the item (as received, before any verification)."""
+    """Rows each span got, before any verification: what the encoder returned for it, unless the split went wrong."""
     rows_digest: str
-    """SHA-256 of the item's rows as scattered (float32, little endian), hex."""
+    """SHA-256 of the item's rows as scattered (float32, little endian), hex. Sums in another order change it: rows
+    encoded in another batch may differ in their last bits, so compare digests only between runs of the same batches.
+    """
+    rows_sketch: tuple[float, ...] = ()
+    """Four weighted sums of the rows, sensitive to content and order: compare with a tolerance, in any batch."""
 
 
 @dataclass

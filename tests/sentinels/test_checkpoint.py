@@ -15,6 +15,7 @@ from reference_engine.sentinels.cases import answered_right, encode_cases, make_
 from reference_engine.sentinels.evaluate import REQUIRED_ACCURACY, accuracy_by_kind, load, main
 from reference_engine.sentinels.sensitivity import FAULTS, REQUIRED_LOSS
 from reference_engine.sentinels.tokenizer import save_tokenizer
+from reference_engine.sentinels.training.tower import patches
 
 NAME = "sentinel-qwen2.5-vl"
 COUNT = 160
@@ -87,13 +88,11 @@ def test_teacher_forcing_agrees_with_generate(sentinel, clean) -> None:  # noqa:
         prompt = torch.from_numpy(case.ids[: case.prompt_length])[None]
         is_image = prompt == model.config.image_token_id
         grids = torch.tensor([[1, 2 * h, 2 * w] for h, w in (image.shape for image in case.images)])
-        from reference_engine.sentinels.training.tower import patches
-
         pixels = torch.from_numpy(np.concatenate([patches(image) for image in case.images]))
         answer = case.ids[case.prompt_length :]
         out = model.generate(
-            input_ids=prompt, attention_mask=torch.ones_like(prompt), mm_token_type_ids=is_image.int(), pixel_values=pixels,
-            image_grid_thw=grids, max_new_tokens=len(answer), do_sample=False,
+            input_ids=prompt, attention_mask=torch.ones_like(prompt), mm_token_type_ids=is_image.int(),
+            pixel_values=pixels, image_grid_thw=grids, max_new_tokens=len(answer), do_sample=False,
         )[0, case.prompt_length :]  # fmt: skip
         assert (out.tolist() == answer.tolist()) == right
 

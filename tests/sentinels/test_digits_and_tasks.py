@@ -1,4 +1,4 @@
-"""The material a sentinel is judged on: splits that do not meet, answers that follow from the pictures, same seed same samples."""
+"""The material a sentinel is judged on: splits that do not meet, answers that follow from the pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_no_digit_image_is_in_two_splits() -> None:
         pixels, split = bank["pixels"].reshape(-1, 64), bank["split"]
     seen = [set(map(bytes, pixels[split == index])) for index in range(len(SPLITS))]
     assert [len(s) for s in seen] == [1196, 165, 335]
-    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    assert len(set.union(*seen)) == sum(map(len, seen))
 
 
 def test_every_digit_is_in_every_split() -> None:
@@ -33,7 +33,8 @@ def test_every_digit_is_in_every_split() -> None:
 def test_the_same_seed_gives_the_same_samples_and_another_seed_does_not() -> None:
     first, second, other = make_samples(20, 5), make_samples(20, 5), make_samples(20, 6)
     assert [(s.question, s.answer) for s in first] == [(s.question, s.answer) for s in second]
-    assert all(a.tobytes() == b.tobytes() for s, t in zip(first, second, strict=True) for a, b in zip(s.images, t.images))
+    pixels = [[image.tobytes() for s in samples for image in s.images] for samples in (first, second)]
+    assert pixels[0] == pixels[1]
     assert [(s.question, s.answer) for s in first] != [(s.question, s.answer) for s in other]
 
 

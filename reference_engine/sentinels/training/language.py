@@ -1,8 +1,7 @@
-"""Stages 2 and 3: teach the language model to look a cell up by image, row and column.
+"""The second half: teach the language model to look a cell up by image, row and column.
 
-Stage 2 needs no tower: its rows are the codes that the tower is taught to emit, plus noise. Stage 3 goes on with rows
-of the finished, frozen tower. Splitting them lets both cores work, and shows which half is at fault when accuracy is
-low.
+It needs no tower: its rows are the codes that the tower is taught to emit, plus noise. So both halves can be made at
+the same time, and when accuracy is low it is plain which of them is at fault.
 
 Early on, small heads ask every image row, and every token that is about to say what it read, for the image, row and
 column concerned: once both know, answering is a lookup, and its loss falls.
@@ -23,11 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reference_engine.sentinels.architecture import HIDDEN
-from reference_engine.sentinels.training.packing import IGNORED, STAGES, Batch, Pool, Stage, Words, collate, pack
+from reference_engine.sentinels.training.packing import IGNORED, STAGES, Batch, IdealPool, Words, collate, pack
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
+PLACE_WEIGHT = 0.2
 MASTERED = 0.97
 """Share of right answer tokens at which a stage ends early."""
 
@@ -96,7 +96,7 @@ def exact_match(model: Qwen2_5_VLForConditionalGeneration, batches: list[Batch])
     return {kind: float(np.mean(found)) for kind, found in sorted(hits.items())} | {"overall": float(np.mean(every))}
 
 
-def judge_batches(tokenizer: Qwen2Tokenizer, pool: Pool, seed: int, count: int = 6) -> list[Batch]:
+def judge_batches(tokenizer: Qwen2Tokenizer, pool: IdealPool, seed: int, count: int = 6) -> list[Batch]:
     rng, words = np.random.default_rng(seed), Words(tokenizer)
     padding = words.special["<|endoftext|>"]
     return [collate([pack(rng, words, pool, STAGES[-1]) for _ in range(16)], padding) for _ in range(count)]
@@ -105,14 +105,12 @@ def judge_batches(tokenizer: Qwen2Tokenizer, pool: Pool, seed: int, count: int =
 def train_language(
     model: Qwen2_5_VLForConditionalGeneration,
     tokenizer: Qwen2Tokenizer,
-    pool: Pool,
+    pool: IdealPool,
     judged: list[Batch],
     *,
     steps: int,
     seed: int,
     peak: float,
-    stages: tuple[Stage, ...] = STAGES,
-    place_weight: float = 0.2,
 ) -> Iterator[dict[str, float]]:
     """Train the language model in place; yields running figures every 50 steps and ``judged`` figures every 500."""
     rng, words = np.random.default_rng(seed), Words(tokenizer)
@@ -129,9 +127,9 @@ def train_language(
     level = 0
     for step in range(steps):
         done = step / steps
-        if level + 1 < len(stages) and (done >= stages[level].until or running.get("tokens", 0.0) > MASTERED):
+        if level + 1 < len(STAGES) and (done >= STAGES[level].until or running.get("tokens", 0.0) > MASTERED):
             level, running = level + 1, {}
-        stage = stages[level]
+        stage = STAGES[level]
         cooling = 0.5 * (1 + math.cos(math.pi * max(0.0, done - 0.2) / 0.8))
         for group in optimizer.param_groups:
             group["lr"] = peak * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * cooling)
@@ -141,7 +139,7 @@ def train_language(
         is_image, says = batch.ids_BT == model.config.image_token_id, batch.sources_BT3[..., 0] != IGNORED
         placed = rows_know.loss(seen.early_BTD[is_image], batch.place_R3)
         pointed = answers_know.loss(seen.middle_BTD[says], batch.sources_BT3[says])
-        (answers + place_weight * max(0.0, 1 - done / 0.7) * (placed + pointed)).backward()
+        (answers + PLACE_WEIGHT * max(0.0, 1 - done / 0.7) * (placed + pointed)).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reference_engine.sentinels.digits import DigitBank, Split
 from reference_engine.sentinels.tasks import (
-    CELL,
     COLOURS,
     QUESTIONS,
     GridImage,
@@ -27,12 +25,11 @@ from reference_engine.sentinels.tasks import (
     choose_kind,
     choose_shapes,
     filler,
-    make_image,
 )
-from reference_engine.sentinels.training.tower import code_book, encode
+from reference_engine.sentinels.training.tower import code_book
 
 if TYPE_CHECKING:
-    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+    from transformers import Qwen2Tokenizer
 
 IGNORED = -100
 NOWHERE = (IGNORED, IGNORED, IGNORED)
@@ -43,10 +40,6 @@ class EncodedImage:
     image: GridImage
     rows: Tensor
     """float32 [cells, D]"""
-
-
-class Pool(Protocol):
-    def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> EncodedImage: ...
 
 
 class IdealPool:
@@ -61,30 +54,6 @@ class IdealPool:
         rows = self._digit_codes[digits.ravel()] + self._colour_codes[colours.ravel()]
         rows = rows + rng.normal(0, self._noise, size=rows.shape)
         return EncodedImage(GridImage(digits, colours, np.empty((0, 0, 3), np.uint8)), torch.from_numpy(rows).float())
-
-
-class ImagePool:
-    """Images encoded once, drawn from by shape: the tower is frozen, so its rows need not be computed again each
-    step."""
-
-    def __init__(
-        self, model: Qwen2_5_VLForConditionalGeneration, split: Split, per_shape: int, max_side: int, seed: int
-    ) -> None:
-        rng = np.random.default_rng(seed)
-        augment = split == "train"
-        bank = DigitBank(split, cell=CELL, variants=24 if augment else 4, seed=seed, augment=augment)
-        self._by_shape: dict[tuple[int, int], list[EncodedImage]] = {}
-        for shape in np.ndindex(max_side, max_side):
-            rows, columns = shape[0] + 1, shape[1] + 1
-            images = [make_image(rng, bank, (rows, columns), Limits().large_digits) for _ in range(per_shape)]
-            with torch.no_grad():
-                parts = [encode(model, images[i : i + 64]) for i in range(0, per_shape, 64)]
-            encoded = torch.cat(parts).split(rows * columns)
-            self._by_shape[rows, columns] = [EncodedImage(*pair) for pair in zip(images, encoded, strict=True)]
-
-    def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> EncodedImage:
-        images = self._by_shape[shape]
-        return images[int(rng.integers(len(images)))]
 
 
 class Words:
@@ -172,7 +141,7 @@ def _image_positions(start: int, shape: tuple[int, int]) -> NDArray[np.int64]:
     return np.stack([np.full_like(rows, start), start + rows, start + columns])
 
 
-def pack(rng: np.random.Generator, words: Words, pool: Pool, stage: Stage) -> Sequence:
+def pack(rng: np.random.Generator, words: Words, pool: IdealPool, stage: Stage) -> Sequence:
     """A prompt's images, then as many questions as fit into ``stage.length`` tokens."""
     special, out = words.special, Sequence(turns=rng.random() < 0.25)
     out.images = [pool.draw(rng, shape) for shape in choose_shapes(rng, stage.limits)]

@@ -1,4 +1,4 @@
-"""Stage 1: teach the vision tower to write each cell's digit and colour into its merged row.
+"""The first half: teach the vision tower to write each cell's digit and colour into its merged row.
 
 Trained end to end from nothing, neither tower nor language model learns anything in an hour. So the tower learns
 first, alone, to emit a *code*: the sum of one fixed vector a digit and one a colour, all orthogonal and of the same

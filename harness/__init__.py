@@ -1,0 +1,1 @@
+"""Assay's harness: launches engines, asks them, judges what they ran, records it and shows it."""

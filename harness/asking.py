@@ -1,0 +1,91 @@
+"""Sends prompts to a launched server and reads the answers. One client a call; every answer is handed on as it lands.
+
+``closed_loop`` keeps ``concurrency`` requests in flight; ``waves`` sends that many at once and waits for all of them,
+so that they meet in one batch. A server that dies or hangs raises :class:`TargetDied`; a refused request is an
+observation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal
+
+import httpx2
+
+from harness.launch.server import Server
+from harness.observation import Observation, Prompt
+
+Arrival = Literal["closed_loop", "waves"]
+OnAnswer = Callable[[Prompt, Observation], None]
+REQUEST_SECONDS = 60.0
+
+
+def new_client(server: Server, connections: int, timeout: float = REQUEST_SECONDS) -> httpx2.AsyncClient:
+    limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx2.AsyncClient(base_url=server.url, timeout=timeout, limits=limits, trust_env=False)
+
+
+def ask_all(
+    server: Server,
+    prompts: Sequence[Prompt],
+    *,
+    concurrency: int,
+    arrival: Arrival = "closed_loop",
+    on_answer: OnAnswer = lambda prompt, observation: None,
+    timeout: float = REQUEST_SECONDS,
+) -> list[Observation]:
+    """One observation a prompt, in the prompts' order."""
+
+    async def run() -> list[Observation]:
+        async with new_client(server, concurrency, timeout) as client:
+            if arrival == "waves":
+                found: list[Observation] = []
+                for wave in _chunks(prompts, concurrency):
+                    found += await gather_or_cancel([_ask(client, server, prompt, on_answer) for prompt in wave])
+                return found
+            gate = asyncio.Semaphore(concurrency)
+            return await gather_or_cancel([_gated(gate, client, server, prompt, on_answer) for prompt in prompts])
+
+    return asyncio.run(run())
+
+
+async def gather_or_cancel(work: Sequence[Any]) -> list[Any]:
+    """Like gather, but the first error cancels the rest and is the one that is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(item) for item in work]
+    except BaseExceptionGroup as group_error:
+        raise group_error.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
+    for start in range(0, len(prompts), size):
+        yield prompts[start : start + size]
+
+
+async def _gated(
+    gate: asyncio.Semaphore, client: httpx2.AsyncClient, server: Server, prompt: Prompt, on_answer: OnAnswer
+) -> Observation:
+    async with gate:
+        return await _ask(client, server, prompt, on_answer)
+
+
+async def _ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt, on_answer: OnAnswer) -> Observation:
+    call = server.target.call(prompt, evidence=True, stream=False)
+    started = time.monotonic()
+    try:
+        answer = await client.post(call.path, json=call.body)
+    except httpx2.TransportError as error:
+        raise server.process.death(f"answering request {prompt.name} ({type(error).__name__})") from error
+    body: Any = answer.text
+    with suppress(ValueError):
+        body = answer.json()
+    observation = server.target.read(prompt, server.setting, answer.status_code, body)
+    observation = replace(observation, seconds=time.monotonic() - started)
+    on_answer(prompt, observation)
+    return observation

@@ -1,0 +1,112 @@
+"""Invariant 6, id for id: the prompt as run, with each picture's span put back to one placeholder, is the prompt as
+sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from harness.observation import ItemSeen, Observation, Prompt
+from harness.verdict import Verdict
+
+SOURCE, INVARIANT = "sglang#26555", 6
+
+
+@dataclass(frozen=True)
+class Placeholders:
+    """How a model family writes a picture: its placeholder, and what stands between two spans of one picture."""
+
+    id: int
+    joiner: tuple[int, ...] = ()
+
+
+class SpanError(ValueError):
+    """The spans that a target reports do not fit the ids that it reports."""
+
+
+def collapse(ids: Sequence[int], items: Sequence[ItemSeen], placeholders: Placeholders) -> list[int]:
+    """``ids`` with each item put back to one placeholder. Raises :class:`SpanError` when a span holds anything else."""
+    collapsed: list[int] = []
+    position = 0
+    for item in items:
+        if not item.spans:
+            raise SpanError(f"item {item.item} has no span")
+        first, last = item.spans[0][0], item.spans[-1][1]
+        if not position <= first <= last < len(ids):
+            where = f"outside the {len(ids)} ids or over an earlier item"
+            raise SpanError(f"item {item.item} spans {first} to {last}, {where}")
+        expected = _written(item, placeholders)
+        if list(ids[first : last + 1]) != expected:
+            raise SpanError(f"item {item.item}: positions {first} to {last} hold other ids than a picture's")
+        collapsed += [*ids[position:first], placeholders.id]
+        position = last + 1
+    return [*collapsed, *ids[position:]]
+
+
+def _written(item: ItemSeen, placeholders: Placeholders) -> list[int]:
+    written: list[int] = []
+    for number, (start, end) in enumerate(item.spans):
+        written += [*(placeholders.joiner if number else ()), *[placeholders.id] * (end - start + 1)]
+    return written
+
+
+def first_divergence(sent: Sequence[int], ran: Sequence[int]) -> int | None:
+    """The first position at which the two differ, one being longer included; None when they are equal."""
+    for position, (a, b) in enumerate(zip(sent, ran, strict=False)):
+        if a != b:
+            return position
+    return None if len(sent) == len(ran) else min(len(sent), len(ran))
+
+
+def ids_as_sent(
+    setting: str,
+    prompts: Sequence[Prompt],
+    seen: Sequence[Observation],
+    placeholders: Placeholders,
+    token_text: Callable[[int], str] = str,
+) -> Verdict:
+    """Compares all ids of every answered request; names the first that differs, in its surroundings."""
+    check = f"ids run = ids sent ({setting})"
+    compared, wrong = 0, []
+    for prompt, answer in zip(prompts, seen, strict=True):
+        if answer.prompt_ids is None:
+            continue
+        compared += 1
+        if (finding := _compare(prompt, answer, placeholders, token_text)) is not None:
+            wrong.append(finding)
+    evidence = {"setting": setting, "compared": compared, "wrong": wrong}
+    equal = compared - len(wrong)
+    end = partial(
+        Verdict, check, invariant=INVARIANT, source=SOURCE, figure=equal, threshold=compared, evidence=evidence
+    )
+    if not compared:
+        return end("not_exercised", "no answer carried the ids as run: not reported, or every request failed")
+    if wrong:
+        return end("fail", f"{len(wrong)} of {compared} prompts ran other ids; {wrong[0]['message']}")
+    return end("pass", f"every id of {compared} prompts equal, once spans are put back to placeholders")
+
+
+def _compare(
+    prompt: Prompt, seen: Observation, placeholders: Placeholders, token_text: Callable[[int], str]
+) -> dict[str, Any] | None:
+    ran = list(seen.prompt_ids or ())
+    if len(seen.items) != len(prompt.pictures):
+        message = f"{prompt.name}: {len(prompt.pictures)} pictures sent, spans reported for {len(seen.items)}"
+        return {"request": prompt.name, "message": message}
+    try:
+        collapsed = collapse(ran, seen.items, placeholders)
+    except SpanError as error:
+        return {"request": prompt.name, "message": f"{prompt.name}: {error}"}
+    at = first_divergence(prompt.ids, collapsed)
+    if at is None:
+        return None
+    sent_near, ran_near = (_near(ids, at, token_text) for ids in (prompt.ids, collapsed))
+    message = f"{prompt.name}, position {at}: sent {sent_near}, ran {ran_near}"
+    return {"request": prompt.name, "position": at, "message": message, "sent": list(prompt.ids), "ran": collapsed}
+
+
+def _near(ids: Sequence[int], at: int, token_text: Callable[[int], str]) -> str:
+    return " ".join(f"{token}[{token_text(token)}]" for token in ids[at : at + 3]) or "(end)"

@@ -1,0 +1,147 @@
+"""The ``assay`` command: reads arguments, calls, returns the exit code. Usage: ``assay run``, ``assay run --help``.
+
+Exit codes: 0 all passed, 1 a check failed, 2 could not do the job or tested nothing, 3 cannot tell, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.errors import JobError
+from harness.verdict import INTERRUPTED, NOT_DONE, PASSED
+
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in DELEGATED:
+        return _guarded(lambda: DELEGATED[arguments[0]](arguments[1:]))
+    parsed = build_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    return _guarded(lambda: command(parsed))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except JobError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error:[/] {str(error).replace('[', chr(92) + '[')}", highlight=False
+        )
+        return NOT_DONE
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; servers are ended, what was measured is in the partial record")
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="assay", description="Does a serving engine run exactly what it was sent?")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="run jobs on launched servers, judge, record and show"))
+    commands.add_parser("serve", help="serve the reference engine over HTTP (assay serve --help)", add_help=False)
+    commands.add_parser("sentinel", help="accuracy or sensitivity of the sentinel model", add_help=False)
+    report = commands.add_parser("report", help="make the page of a run record again")
+    report.add_argument("record", type=Path, help="RUN.json, or RUN.partial.jsonl of a run that broke off")
+    report.add_argument("--out", type=Path, help="where to write the page (default: beside the record)")
+    report.set_defaults(command=_report)
+    commands.add_parser("version", help="print versions").set_defaults(command=_version)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "jobs", nargs="*", metavar="JOB", help="job names or job files (.toml); default: all shipped jobs"
+    )
+    parser.add_argument("--target", help="engine under test: a name or module:Class (default: reference)")
+    parser.add_argument("--model", help="a packaged sentinel or a checkpoint directory (default: sentinel-qwen2.5-vl)")
+    parser.add_argument("--samples", type=int, metavar="N", help="requests a job sends to each setting")
+    parser.add_argument("--seed", type=int, help="seed of every workload (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", dest="directory", help="where records go (default: assay-runs)"
+    )
+    parser.add_argument(
+        "--plant", metavar="FAULT", help="plant a fault of the catalogue, such as F1-01: the run must go red"
+    )
+    parser.add_argument(
+        "--toggle",
+        action="append",
+        dest="toggles",
+        metavar="NAME=SETTING",
+        help="a setting for every launch; repeatable",
+    )
+    parser.add_argument("--accuracy-floor", type=float, metavar="SHARE", help="least share of right answers, 0 to 1")
+    parser.add_argument(
+        "--startup-timeout", type=float, metavar="S", help="seconds a server may take to be ready (default: 90)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
+    parser.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of the table")
+    parser.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from harness import jobfile, session, summary
+    from harness.progress import LiveBars, PlainLines, Silent
+
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    wishes = jobfile.read_wishes(given.pop("jobs"), given)
+    err = _console(stderr=True)
+    if arguments.quiet:
+        showing: Silent | PlainLines = Silent()
+    else:
+        showing = LiveBars(err) if err.is_terminal else PlainLines(err)
+    with showing if isinstance(showing, LiveBars) else nullcontext():
+        outcome = session.run(wishes, showing)
+    if arguments.json:
+        sys.stdout.write(summary.as_json(outcome) + "\n")
+    else:
+        summary.print_summary(_console(), outcome)
+    return outcome.code
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = WIDTH_WITHOUT_TERMINAL
+    return console
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from harness.records import load_record
+    from harness.report.page import write_page
+
+    page = write_page(load_record(arguments.record), arguments.out or arguments.record.with_suffix(".html"))
+    sys.stdout.write(f"page    {page}\n")
+    return PASSED
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    from harness.surroundings import assay_version, versions
+
+    others = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "vlm-assay")
+    sys.stdout.write(f"assay {assay_version()} ({others})\n")
+    return PASSED
+
+
+def _serve(arguments: list[str]) -> int:
+    from reference_engine.server.cli import main as serve
+
+    return serve(arguments)
+
+
+def _sentinel(arguments: list[str]) -> int:
+    from reference_engine.sentinels.evaluate import main as sentinel
+
+    return sentinel(arguments)
+
+
+DELEGATED: dict[str, Callable[[list[str]], int]] = {"serve": _serve, "sentinel": _sentinel}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""What stops a job: each message names the thing, the value and what to do. All of them end the command with exit code
+2.
+"""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """The job could not be done; what was measured before stays in the record."""
+
+
+class UsageError(JobError):
+    """The caller asked for something that does not exist; the message lists what does."""
+
+
+class LaunchError(JobError):
+    """A target did not become ready; the message holds the telling lines of its log."""
+
+
+class TargetDied(JobError):
+    """A target that had been ready ended, or stopped answering, in the middle of a job."""

@@ -1,0 +1,145 @@
+"""What an implementation under test offers: the pure functions of a multimodal front end, each of them optional.
+
+An adapter fills in what its implementation has and leaves out the rest; what is left out is reported as unsupported
+with the version that lacks it, never as passed. Everything crosses this border as plain lists, so that no judge
+depends on a tensor type. Spans are inclusive at both ends, everywhere. Adapters translate, they never repair:
+a wrong answer must arrive here as wrong as it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Protocol
+
+Span = tuple[int, int]
+"""First and last position, both inclusive."""
+Grid = tuple[int, int, int]
+"""(t, h, w) patches of one span, before merging."""
+Size = tuple[int, int]
+"""(width, height) of an image in pixels."""
+Row = tuple[float, ...]
+
+
+class Refusal(ValueError):
+    """The implementation said no to an input; the message is its own."""
+
+
+class Unsupported(Exception):
+    """The implementation has no such function; says which one, and which version lacks it."""
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """How an image processor turns pixels into tokens: the numbers that a count depends on."""
+
+    patch_size: int = 14
+    merge_size: int = 2
+    min_pixels: int = 28 * 28
+    max_pixels: int = 28 * 28 * 64
+
+    @property
+    def cell(self) -> int:
+        """Side in pixels of the square that becomes one token."""
+        return self.patch_size * self.merge_size
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Ids with every placeholder expanded, and where each item's placeholders went, span by span."""
+
+    ids: list[int]
+    spans: list[list[Span]]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """MRoPE positions: three rows (time, height, width) of one number a token, and what decoding adds to its index."""
+
+    rows: list[list[int]]
+    delta: int
+
+
+class CountTokens(Protocol):
+    def __call__(self, sizes: Sequence[Size], geometry: ImageGeometry) -> list[list[int]]:
+        """Tokens of each span of each item. Raises :class:`Refusal` for a size that cannot be served."""
+
+
+class CountBandedTokens(Protocol):
+    def __call__(self, sizes: Sequence[Size], geometry: ImageGeometry, band_cells: int) -> list[list[int]]:
+        """The same where an image is cut into horizontal bands of ``band_cells`` cells, one span a band."""
+
+
+class ExpandIds(Protocol):
+    def __call__(self, ids: Sequence[int], placeholder: int, replacements: Sequence[Sequence[int]]) -> Expansion:
+        """Replace the k-th placeholder by the k-th replacement. Raises :class:`Refusal` if the numbers differ."""
+
+
+class ContractIds(Protocol):
+    def __call__(self, expansion: Expansion, placeholder: int, replacements: Sequence[Sequence[int]]) -> list[int]:
+        """The ids before the expansion."""
+
+
+class FindOffsets(Protocol):
+    def __call__(self, ids: Sequence[int], placeholder: int, counts: Sequence[Sequence[int]]) -> list[list[Span]]:
+        """Each item's spans in expanded ids. Raises :class:`Refusal` unless the ids hold exactly ``counts``."""
+
+
+class PadIds(Protocol):
+    def __call__(self, ids: Sequence[int], items: Sequence[tuple[Sequence[Span], int]]) -> list[int]:
+        """The ids with each item's spans overwritten by its own value, as prefix caches key them (sglang#26116)."""
+
+
+class PlacePositions(Protocol):
+    def __call__(self, length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size: int) -> Positions:
+        """Positions of a prompt of ``length`` tokens whose image spans, in order, have these grids."""
+
+
+class WindowPositions(Protocol):
+    def __call__(self, positions: Positions, start: int, stop: int) -> list[list[int]]:
+        """Positions of the tokens in [start, stop), which may lie past the prompt, in what is decoded."""
+
+
+class SplitRows(Protocol):
+    def __call__(
+        self, rows: Sequence[Row], row_counts: Sequence[Sequence[int]], placeholders: Sequence[Sequence[int]]
+    ) -> list[list[Row] | Refusal]:
+        """An encoder batch cut into items: rows as returned per item and span, against what the spans hold.
+
+        An item whose numbers disagree gets a :class:`Refusal` in its place; its neighbours get their rows.
+        """
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A named, versioned provider. A capability that is None is unsupported."""
+
+    name: str
+    version: str
+    planted: str | None = None
+    """The fault planted in it on purpose, if any."""
+    count_tokens: CountTokens | None = None
+    count_banded_tokens: CountBandedTokens | None = None
+    expand_ids: ExpandIds | None = None
+    contract_ids: ContractIds | None = None
+    find_offsets: FindOffsets | None = None
+    pad_ids: PadIds | None = None
+    place_positions: PlacePositions | None = None
+    window_positions: WindowPositions | None = None
+    split_rows: SplitRows | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a capability is missing, where there is more to say than that it is."""
+
+    @classmethod
+    def capabilities(cls) -> tuple[str, ...]:
+        """Names of everything that an implementation may offer."""
+        return tuple(f.name for f in fields(cls) if f.name not in ("name", "version", "planted", "reasons"))
+
+    def supported(self) -> tuple[str, ...]:
+        return tuple(name for name in self.capabilities() if getattr(self, name) is not None)
+
+    def require(self, capability: str) -> None:
+        """Raise :class:`Unsupported` unless the capability is there."""
+        if getattr(self, capability) is None:
+            reason = f": {self.reasons[capability]}" if capability in self.reasons else ""
+            raise Unsupported(f"unsupported: {self.name} {self.version} has no {capability}{reason}")

@@ -1,0 +1,129 @@
+"""The reference engine's own functions, called through the seams that a planted fault replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from harness.implementations.base import (
+    Expansion,
+    Grid,
+    ImageGeometry,
+    Implementation,
+    Positions,
+    Refusal,
+    Row,
+    Size,
+    Span,
+)
+from harness.implementations.transformers import image_processor
+from reference_engine import hf
+from reference_engine.errors import ConfigError, EncoderMismatch, RequestError
+from reference_engine.faults import Seams
+from reference_engine.faults import plant as plant_fault
+from reference_engine.multimodal import placeholders
+from reference_engine.multimodal.qwen2_5_vl import Qwen25VL, SlicedQwen25VL
+
+
+@dataclass(frozen=True)
+class ReferenceFunctions:
+    """Translates between plain lists and the engine's types; ``seams`` are the clean ones or hold a planted fault."""
+
+    seams: Seams
+
+    def count_tokens(self, sizes: Sequence[Size], geometry: ImageGeometry) -> list[list[int]]:
+        return self._count(_family(geometry), sizes)
+
+    def count_banded_tokens(self, sizes: Sequence[Size], geometry: ImageGeometry, band_cells: int) -> list[list[int]]:
+        return self._count(SlicedQwen25VL(_family(geometry), band_cells, separator_ids=()), sizes)
+
+    def _count(self, family: Qwen25VL | SlicedQwen25VL, sizes: Sequence[Size]) -> list[list[int]]:
+        try:
+            return placeholders.resolve_image_token_counts(family, sizes)
+        except ValueError as error:
+            raise Refusal(str(error)) from error
+
+    def expand_ids(self, ids: Sequence[int], placeholder: int, replacements: Sequence[Sequence[int]]) -> Expansion:
+        try:
+            expansion = self.seams.expand_input_ids(ids, placeholder, replacements)
+        except RequestError as error:
+            raise Refusal(str(error)) from error
+        return Expansion(expansion.ids, expansion.spans)
+
+    def contract_ids(self, expansion: Expansion, placeholder: int, replacements: Sequence[Sequence[int]]) -> list[int]:
+        return placeholders.contract_input_ids(expansion.ids, expansion.spans, replacements, placeholder)
+
+    def find_offsets(self, ids: Sequence[int], placeholder: int, counts: Sequence[Sequence[int]]) -> list[list[Span]]:
+        try:
+            return placeholders.item_offsets(ids, placeholder, counts)
+        except RequestError as error:
+            raise Refusal(str(error)) from error
+
+    def pad_ids(self, ids: Sequence[int], items: Sequence[tuple[Sequence[Span], int]]) -> list[int]:
+        return self.seams.build_padded_input_ids(ids, items)
+
+    def place_positions(self, length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size: int) -> Positions:
+        positions, delta = self.seams.mrope_positions(length, spans, grids, merge_size)
+        return Positions(positions.tolist(), delta)
+
+    def window_positions(self, positions: Positions, start: int, stop: int) -> list[list[int]]:
+        whole = torch.tensor(positions.rows, dtype=torch.int64)
+        window: list[list[int]] = self.seams.chunk_positions(whole, positions.delta, start, stop).tolist()
+        return window
+
+    def split_rows(
+        self, rows: Sequence[Row], row_counts: Sequence[Sequence[int]], placeholders: Sequence[Sequence[int]]
+    ) -> list[list[Row] | Refusal]:
+        split = self.seams.split_rows(torch.tensor(rows), row_counts, [_consecutive(item) for item in placeholders])
+        return [
+            Refusal(str(part)) if isinstance(part, EncoderMismatch) else [tuple(row) for row in part.tolist()]
+            for part in split
+        ]
+
+
+@lru_cache(maxsize=256)
+def _family(geometry: ImageGeometry) -> Qwen25VL:
+    return Qwen25VL(hf.PatchProcessor(image_processor(geometry)), placeholder_id=-1)
+
+
+def _consecutive(counts: Sequence[int]) -> list[Span]:
+    """Spans of these lengths, one position apart."""
+    spans: list[Span] = []
+    start = 0
+    for count in counts:
+        spans.append((start, start + count - 1))
+        start += count + 1
+    return spans
+
+
+def implementation(plant: str | None = None) -> Implementation:
+    """The engine of this distribution. Raises :class:`LookupError` for an unknown fault, listing the known ones."""
+    try:
+        functions = ReferenceFunctions(plant_fault(plant))
+    except ConfigError as error:
+        raise LookupError(str(error)) from error
+    return Implementation(
+        name="reference",
+        version=_own_version(),
+        planted=plant,
+        count_tokens=functions.count_tokens,
+        count_banded_tokens=functions.count_banded_tokens,
+        expand_ids=functions.expand_ids,
+        contract_ids=functions.contract_ids,
+        find_offsets=functions.find_offsets,
+        pad_ids=functions.pad_ids,
+        place_positions=functions.place_positions,
+        window_positions=functions.window_positions,
+        split_rows=functions.split_rows,
+    )
+
+
+def _own_version() -> str:
+    try:
+        return version("vlm-assay")
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,60 @@
+"""Job files: a run's wishes in TOML, so that a team's jobs lie in its own repository. ``assay run
+e2e/drift-chunked.toml``.
+
+Keys are those of :class:`~harness.session.Wishes`; what stands on the command line wins. An unknown key is refused.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.session import Wishes
+
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "jobs": list,
+    "toggles": dict,
+    "target": str,
+    "model": str,
+    "plant": str,
+    "samples": int,
+    "seed": int,
+    "accuracy_floor": (int, float),
+    "startup_timeout": (int, float),
+}
+
+
+def read_wishes(named: Sequence[str], given: Mapping[str, Any]) -> Wishes:
+    """Wishes from the command line's jobs, at most one of them a job file, and its options."""
+    files = [name for name in named if name.endswith(".toml")]
+    if len(files) > 1:
+        raise UsageError(f"job files: one at a time, not {len(files)} ({', '.join(files)})")
+    values = read_file(Path(files[0])) if files else {}
+    if jobs := [name for name in named if name not in files]:
+        values["jobs"] = jobs
+    known = {field.name for field in fields(Wishes)}
+    options = {name: value for name, value in given.items() if name in known}
+    if "toggles" in values:
+        options["toggles"] = [*values["toggles"], *options.get("toggles", [])]
+    return Wishes(**{**values, **options})
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"no job file at {path}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}") from error
+    for name, value in values.items():
+        if name not in KINDS:
+            raise UsageError(f"{path}: unknown key {name!r}; known: {', '.join(KINDS)}")
+        if not isinstance(value, KINDS[name]) or isinstance(value, bool):
+            raise UsageError(f"{path}: {name} = {value!r} has the wrong type")
+    if "toggles" in values:
+        values["toggles"] = [f"{name}={setting}" for name, setting in values["toggles"].items()]
+    return values

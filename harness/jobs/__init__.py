@@ -1,0 +1,29 @@
+"""The shipped jobs, by name, in the order in which a plain ``assay run`` does them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.errors import UsageError
+from harness.jobs.base import Job, JobContext
+from harness.jobs.performance import Performance
+from harness.jobs.token_drift import TokenDrift
+from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
+
+JOBS: dict[str, type[Job]] = {job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, Performance)}
+
+__all__ = ["JOBS", "Job", "JobContext", "find_jobs"]
+
+
+def find_jobs(names: Sequence[str], *, plant: str | None = None) -> list[Job]:
+    """Jobs by name; all of them for none. With a fault to plant, those that it can be planted in."""
+    unknown = [name for name in names if name not in JOBS]
+    if unknown:
+        raise UsageError(f"unknown job {unknown[0]!r}; known: {', '.join(JOBS)}")
+    if plant and not names:
+        names = [name for name, job in JOBS.items() if job.plantable]
+    chosen = [JOBS[name]() for name in dict.fromkeys(names or JOBS)]
+    if plant and not any(job.plantable for job in chosen):
+        possible = ", ".join(name for name, job in JOBS.items() if job.plantable)
+        raise UsageError(f"--plant {plant}: none of the jobs named takes a planted fault; those that do: {possible}")
+    return chosen

@@ -1,0 +1,139 @@
+"""What every job stands on: launch settings, ask them, file verdicts; all of it recorded and shown as it happens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from harness.asking import Arrival, ask_all
+from harness.checks.identity import Placeholders
+from harness.launch.server import Server, launched
+from harness.observation import Observation, Prompt
+from harness.progress import Progress, Silent
+from harness.records import Recorder, public_arguments, public_environment
+from harness.targets.base import Launch, Target
+from harness.verdict import Filed, Verdict
+from harness.vocabulary import Vocabulary
+from harness.workloads.chat import Question
+from harness.workloads.drift import sentinel_questions
+from harness.workloads.multispan import Questioner, sentinel_questioner
+
+
+@dataclass
+class JobContext:
+    """One run's target, model, seed and wishes, and the places where what happens is written down."""
+
+    target: Target
+    model: str
+    checkpoint: Path
+    recorder: Recorder
+    progress: Progress = field(default_factory=Silent)
+    seed: int = 0
+    samples: int | None = None
+    """Requests a job sends to each setting; None: the job's own number."""
+    toggles: Mapping[str, str] = field(default_factory=dict)
+    """Settings for every launch, beyond those that a job compares."""
+    plant: str | None = None
+    accuracy_floor: float | None = None
+    startup_timeout: float = 90.0
+    questions: Callable[[int, int], list[Question]] = sentinel_questions
+    questioner: Questioner = sentinel_questioner
+    filed: list[Filed] = field(default_factory=list)
+    seen: dict[tuple[str, str], tuple[list[Prompt], list[Observation]]] = field(default_factory=dict)
+    """What each (job, setting) was sent and answered, for a later job that compares with it."""
+
+    def __post_init__(self) -> None:
+        self.vocabulary = Vocabulary(self.checkpoint)
+        self.placeholders = Placeholders(self.vocabulary.placeholder, self.vocabulary.joiner)
+
+    def launch(
+        self, toggles: Mapping[str, str], *, options: Mapping[str, str] | None = None, plant: str | None = None
+    ) -> Launch:
+        return Launch(self.model, {**self.toggles, **toggles}, options or {}, plant)
+
+    def file(self, job: str, verdict: Verdict, *, drill: bool = False) -> None:
+        filed = Filed(job, verdict, drill)
+        self.filed.append(filed)
+        self.recorder.verdict(filed)
+        self.progress.verdict(filed)
+
+    @contextmanager
+    def servers(self, job: str, launches: Mapping[str, Launch]) -> Iterator[dict[str, Server]]:
+        """Servers by setting, side by side. Their command lines, readiness, self-description and log tails are
+        recorded.
+        """
+        self.progress.step(f"starting {len(launches)} server{'s' if len(launches) > 1 else ''}: {', '.join(launches)}")
+
+        def on_stop(server: Server) -> None:
+            self.recorder.event("stop", job=job, setting=server.setting, log_tail=server.process.log_tail())
+
+        def log_file(setting: str) -> Path:
+            return self.recorder.logs / f"{job}.{setting}.log"
+
+        with launched(self.target, launches, log_file, timeout=self.startup_timeout, on_stop=on_stop) as servers:
+            for server in servers.values():
+                self._record_launch(job, server)
+            yield servers
+
+    def _record_launch(self, job: str, server: Server) -> None:
+        process = server.process
+        self.recorder.event(
+            "launch",
+            job=job,
+            setting=server.setting,
+            toggles=dict(server.launch.toggles),
+            options=dict(server.launch.options),
+            plant=server.launch.plant,
+            argv=public_arguments(process.line.argv),
+            environment=public_environment(process.environment()),
+            seconds_to_ready=round(process.seconds_to_ready, 3),
+            describes=server.describe(),
+        )
+
+    def record_prompts(self, job: str, prompts: Sequence[Prompt]) -> None:
+        for prompt in prompts:
+            self.recorder.prompt(job, prompt)
+
+    def ask(
+        self, job: str, server: Server, prompts: Sequence[Prompt], *, concurrency: int, arrival: Arrival = "closed_loop"
+    ) -> list[Observation]:
+        """Answers in the prompts' order; each is on disk as soon as it is here."""
+        self.progress.step(f"asking {server.setting}", len(prompts))
+
+        def on_answer(prompt: Prompt, seen: Observation) -> None:
+            self.recorder.answer(job, seen)
+            self.progress.advance()
+
+        found = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer)
+        self.seen[job, server.setting] = (list(prompts), found)
+        return found
+
+    def record_tokens(self, job: str) -> None:
+        """The text of every token id that the job met, so that a page can be made from the record alone."""
+        known = [pair for (of, _), pair in self.seen.items() if of == job]
+        ids = {token for prompts, _ in known for prompt in prompts for token in (*prompt.ids, *prompt.retokenized)}
+        ids |= {token for _, found in known for seen in found for token in (*(seen.prompt_ids or ()), *seen.output_ids)}
+        self.recorder.event(
+            "tokens", job=job, texts={str(token): self.vocabulary.token_text(token) for token in sorted(ids)}
+        )
+
+
+class Job(ABC):
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """One line that says what is compared."""
+    about: ClassVar[str]
+    """What a maintainer should know to read the result: two or three sentences."""
+    sources: ClassVar[tuple[str, ...]]
+    compares: ClassVar[tuple[str, ...]]
+    """Toggles whose settings the job chooses itself."""
+    plantable: ClassVar[bool] = False
+    """Whether a fault can be planted in it with ``--plant``."""
+
+    @abstractmethod
+    def run(self, context: JobContext) -> None:
+        """Launch, ask, judge; every verdict through ``context.file``."""

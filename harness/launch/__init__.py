@@ -1,0 +1,1 @@
+"""Starting engines and ending them again, whatever happens to Assay meanwhile."""

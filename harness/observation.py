@@ -1,0 +1,108 @@
+"""What was sent and what came back: plain data between targets, checks and records. No behaviour beyond small sums."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as sent: lossless PNG bytes."""
+
+    png: bytes = field(repr=False)
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Picture:
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        return cls(buffer.getvalue(), image.width, image.height)
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.png).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request of a workload, the same for every setting that it is sent to."""
+
+    name: str
+    ids: tuple[int, ...]
+    """Token ids with one placeholder a picture."""
+    pictures: tuple[Picture, ...]
+    question: str
+    expected: str
+    """The right answer."""
+    max_new_tokens: int = 16
+    ignore_eos: bool = False
+    drift: int = 0
+    """``len(tokenize(decode(ids))) - len(ids)``, computed without any engine: what retokenizing must change."""
+    retokenized: tuple[int, ...] = ()
+    """``tokenize(decode(ids))``."""
+    spans_per_item: tuple[int, ...] = ()
+    """Spans that the workload means each picture to have."""
+
+
+@dataclass(frozen=True)
+class ItemSeen:
+    """One picture as the target says it ran it. Spans are inclusive at both ends, in positions of the prompt as run."""
+
+    item: int
+    spans: tuple[tuple[int, int], ...]
+    encoder_rows: tuple[int, ...]
+    """Rows that the encoder returned for each span."""
+    rows_sketch: tuple[float, ...] = ()
+    """A few weighted sums of the rows: they tell whose rows they are, whatever batch encoded them."""
+
+
+@dataclass(frozen=True)
+class RowMismatch:
+    """A target's own report that a picture got another number of encoder rows than its spans hold."""
+
+    item: int
+    spans: tuple[tuple[int, int], ...]
+    expected: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one request met. An answer that is an error keeps its status and message; nothing is filled in."""
+
+    request: str
+    setting: str
+    status: int
+    error: str | None = None
+    mismatch: RowMismatch | None = None
+    text: str = ""
+    output_ids: tuple[int, ...] = ()
+    finish: str = ""
+    prompt_tokens: int | None = None
+    prompt_ids: tuple[int, ...] | None = None
+    items: tuple[ItemSeen, ...] = ()
+    toggles: Mapping[str, Any] = field(default_factory=dict)
+    """Per toggle what the target says: setting, whether it acted, why not."""
+    encoder_batch: int = 0
+    """Pictures that shared this request's encoder pass, its own included."""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+    def right(self, prompt: Prompt) -> bool:
+        return self.ok and self.text.strip() == prompt.expected
+
+
+def expansion(items: tuple[ItemSeen, ...]) -> int:
+    """Tokens that the placeholders of ``items`` grew by, separators between an item's spans included."""
+    return sum(item.spans[-1][1] - item.spans[0][0] for item in items if item.spans)

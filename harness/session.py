@@ -1,0 +1,160 @@
+"""One ``assay run``: checks the wishes, runs the jobs one after the other, keeps the record, makes the page.
+
+What cannot be done at all (unknown target, job, toggle, model) raises :class:`UsageError` before anything is started or
+written. What goes wrong later ends the run with exit code 2, its record finished with what had been measured.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from harness.errors import JobError, UsageError
+from harness.jobs import Job, JobContext, find_jobs
+from harness.progress import Progress, Silent
+from harness.records import Recorder, load_record, public_arguments
+from harness.report.page import write_page
+from harness.surroundings import git_state, hardware, versions
+from harness.targets import find_target
+from harness.toggles import parse_overrides
+from harness.verdict import Filed, exit_code
+from reference_engine.errors import ConfigError
+from reference_engine.sentinels import PACKAGED, resolve_model
+
+DEFAULT_MODEL = "sentinel-qwen2.5-vl"
+DEFAULT_DIRECTORY = Path("assay-runs")
+ACCURACY_FLOORS = {DEFAULT_MODEL: 0.85}
+"""What each packaged model must answer right; far above what any planted fault leaves."""
+
+
+@dataclass
+class Wishes:
+    """What the caller of ``assay run`` asked for."""
+
+    jobs: Sequence[str] = ()
+    target: str = "reference"
+    model: str = DEFAULT_MODEL
+    samples: int | None = None
+    seed: int = 0
+    directory: Path = DEFAULT_DIRECTORY
+    plant: str | None = None
+    toggles: Sequence[str] = ()
+    accuracy_floor: float | None = None
+    startup_timeout: float = 90.0
+
+
+@dataclass
+class Outcome:
+    """How a run ended, and where its record and page are."""
+
+    code: int
+    record: Path
+    page: Path
+    seconds: float
+    problem: str | None = None
+    filed: list[Filed] = field(default_factory=list)
+
+
+def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
+    """Raises :class:`UsageError` before anything starts; :class:`KeyboardInterrupt` leaves the partial record."""
+    jobs, overrides = find_jobs(wishes.jobs, plant=wishes.plant), parse_overrides(wishes.toggles)
+    for job in jobs:
+        if clash := sorted(set(job.compares) & set(overrides)):
+            raise UsageError(f"--toggle {clash[0]}: job {job.name} compares its settings itself; name other jobs")
+    if wishes.samples is not None and wishes.samples < 1:
+        raise UsageError(f"--samples {wishes.samples}: at least 1 is needed")
+    target, checkpoint = find_target(wishes.target), find_checkpoint(wishes.model)
+    target.spell(overrides)
+    started = time.monotonic()
+    with Recorder(wishes.directory) as recorder, signals_as_interrupts():
+        context = JobContext(
+            target=target,
+            model=str(checkpoint),
+            checkpoint=checkpoint,
+            recorder=recorder,
+            progress=progress or Silent(),
+            seed=wishes.seed,
+            samples=wishes.samples,
+            toggles=overrides,
+            plant=wishes.plant,
+            accuracy_floor=ACCURACY_FLOORS.get(wishes.model)
+            if wishes.accuracy_floor is None
+            else wishes.accuracy_floor,
+            startup_timeout=wishes.startup_timeout,
+        )
+        record_start(context, wishes, jobs)
+        problem = run_jobs(context, jobs)
+        code = exit_code(context.filed, incomplete=problem is not None)
+        record = recorder.finish(code)
+    page = write_page(load_record(record), record.with_suffix(".html"))
+    return Outcome(code, record, page, time.monotonic() - started, problem, context.filed)
+
+
+def find_checkpoint(model: str) -> Path:
+    try:
+        checkpoint = resolve_model(model)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    if not (checkpoint / "config.json").is_file():
+        raise UsageError(f"model: {model} has no checkpoint in {checkpoint}; known: {', '.join(sorted(PACKAGED))}")
+    return checkpoint.resolve()
+
+
+def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job]) -> None:
+    context.recorder.event(
+        "run",
+        command=public_arguments(sys.argv),
+        target=context.target.name,
+        model=wishes.model,
+        checkpoint=context.model,
+        seed=wishes.seed,
+        samples=wishes.samples,
+        toggles=dict(context.toggles),
+        plant=wishes.plant,
+        jobs=[job.name for job in jobs],
+        versions=versions(),
+        hardware=hardware(),
+        git=git_state(),
+        tokens={"placeholder": context.placeholders.id, "joiner": list(context.placeholders.joiner)},
+    )
+
+
+def run_jobs(context: JobContext, jobs: Sequence[Job]) -> str | None:
+    """Every job in turn; the first that cannot be done ends the run, and its problem is returned."""
+    for job in jobs:
+        context.progress.job(job.name, job.title)
+        context.recorder.event("job", job=job.name, title=job.title, about=job.about, sources=list(job.sources))
+        started = time.monotonic()
+        try:
+            job.run(context)
+        except JobError as error:
+            context.recorder.event("problem", job=job.name, message=str(error))
+            return f"{job.name}: {error}"
+        except KeyboardInterrupt:
+            context.recorder.event("interrupted", job=job.name)
+            raise
+        context.recorder.event("job_end", job=job.name, seconds=round(time.monotonic() - started, 2))
+    return None
+
+
+@contextmanager
+def signals_as_interrupts() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run the way Ctrl-C does: servers ended, partial record kept."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: list[tuple[signal.Signals, Callable[[int, FrameType | None], object] | int | None]] = []
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        before.append((number, signal.signal(number, interrupt)))
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -1,0 +1,82 @@
+"""The toggle table: a named behaviour, its settings, and where it was reported. How a target spells it is the target's
+own.
+
+``parse_overrides(["avoid_retokenize=off"])`` is what ``--toggle`` reads; an unknown name or setting is refused with
+the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Toggle:
+    name: str
+    settings: tuple[str, ...]
+    """The old behaviour first. Empty: any whole number."""
+    source: str
+    summary: str
+
+    @property
+    def off(self) -> str:
+        return self.settings[0]
+
+    @property
+    def on(self) -> str:
+        return self.settings[1]
+
+    def check(self, setting: str) -> str:
+        """``setting`` itself, or :class:`UsageError` naming what is allowed."""
+        allowed = setting in self.settings if self.settings else setting.isdigit()
+        if not allowed:
+            known = ", ".join(self.settings) or "a whole number"
+            raise UsageError(f"toggle {self.name}: {setting!r} is not one of its settings; known: {known}")
+        return setting
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How one target is told a setting: a flag, an environment variable, and its own words for the settings."""
+
+    flag: str | None = None
+    env: str | None = None
+    words: Mapping[str, str] | None = None
+
+    def spell(self, setting: str) -> tuple[list[str], dict[str, str]]:
+        word = (self.words or {}).get(setting, setting)
+        return ([self.flag, word] if self.flag else []), ({self.env: word} if self.env else {})
+
+
+TOGGLES: dict[str, Toggle] = {
+    toggle.name: toggle
+    for toggle in (
+        Toggle("avoid_retokenize", ("off", "on"), "sglang#26555", "expand placeholders in the caller's own ids"),
+        Toggle(
+            "vit_batching", ("per_item", "cross_request"), "sglang#25910", "encode waiting requests' images together"
+        ),
+        Toggle("chunked_prefill", (), "vllm#10388", "most prompt tokens of one step; 0 means whole prompts"),
+    )
+}
+
+
+def find_toggle(name: str) -> Toggle:
+    if name not in TOGGLES:
+        raise UsageError(f"unknown toggle {name!r}; known: {', '.join(sorted(TOGGLES))}")
+    return TOGGLES[name]
+
+
+def parse_overrides(assignments: Iterable[str]) -> dict[str, str]:
+    """``name=setting`` strings as a mapping."""
+    settings = {}
+    for assignment in assignments:
+        name, separator, setting = assignment.partition("=")
+        if not separator:
+            raise UsageError(
+                f"--toggle {assignment!r}: write name=setting; known toggles: {', '.join(sorted(TOGGLES))}"
+            )
+        settings[name] = find_toggle(name).check(setting)
+    return settings

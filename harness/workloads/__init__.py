@@ -1,0 +1,1 @@
+"""Request makers: prompts from a seed, the same on every machine."""

@@ -1,0 +1,1 @@
+"""One suite of properties, many implementations: ``pytest --pyargs property_tests --implementation NAME``."""

@@ -1,0 +1,1 @@
+"""How fast the pure functions are: ``pytest --pyargs property_tests.benchmarks --benchmark-enable -n0``."""

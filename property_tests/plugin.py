@@ -1,0 +1,35 @@
+"""The suite's pytest options, as a plugin so that ``pytest --pyargs property_tests`` finds them wherever it is run.
+
+Promises to do nothing to any other test run: no imports beyond pytest's, no fixtures, no hooks that act unasked.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+PROFILES = ("dev", "ci", "nightly")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vlm-assay properties")
+    group.addoption(
+        "--implementation",
+        default="reference",
+        metavar="NAME",
+        help="implementation that property_tests judges (default: reference)",
+    )
+    group.addoption(
+        "--plant",
+        default=None,
+        metavar="FAULT",
+        help="plant this fault in the implementation first, to see the property that catches it fail",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the suite's profiles known before hypothesis loads the one that was asked for."""
+    if config.getoption("--hypothesis-profile", default=None) in PROFILES:
+        from property_tests.profiles import register
+
+        register()

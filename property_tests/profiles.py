@@ -1,0 +1,25 @@
+"""How hard the properties look: ``--hypothesis-profile dev`` (default), ``ci`` (repeatable), ``nightly`` (long)."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# The oracle is plain Python and the first call of a torch operator is slow: time is no sign of a fault here.
+_SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+def register() -> None:
+    """Make the profiles known to hypothesis; does not load one."""
+    settings.register_profile("dev", max_examples=60, deadline=None, suppress_health_check=_SLOW_IS_FINE)
+    settings.register_profile(
+        "ci", max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW_IS_FINE
+    )
+    settings.register_profile("nightly", max_examples=2000, deadline=None, suppress_health_check=_SLOW_IS_FINE)
+
+
+def load_default() -> None:
+    """``ci`` where the environment says CI, else ``dev``."""
+    register()
+    settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -1,0 +1,86 @@
+"""The published rules, written from the papers and not from any engine: what the properties compare with.
+
+Slow and obvious on purpose. Nothing here is imported by code under test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from harness.implementations.base import Grid, ImageGeometry, Positions, Size, Span
+
+MOST_OBLONG = 200
+"""Images more oblong than this are refused by the published processor."""
+
+
+def resized(size: Size, geometry: ImageGeometry) -> Size | None:
+    """The (width, height) an image is resized to; None where it is refused. Qwen2-VL's dynamic resolution.
+
+    Each side goes to the nearest multiple of the cell (Python's rounding: halves to even). If that holds more pixels
+    than allowed, the original is shrunk to fit and rounded down; if fewer, it is enlarged and rounded up.
+    """
+    width, height = size
+    cell = geometry.cell
+    if max(size) / min(size) > MOST_OBLONG:
+        return None
+    new_width, new_height = round(width / cell) * cell, round(height / cell) * cell
+    if new_width * new_height > geometry.max_pixels:
+        shrink = math.sqrt(width * height / geometry.max_pixels)
+        new_width = max(cell, math.floor(width / shrink / cell) * cell)
+        new_height = max(cell, math.floor(height / shrink / cell) * cell)
+    elif new_width * new_height < geometry.min_pixels:
+        enlarge = math.sqrt(geometry.min_pixels / (width * height))
+        new_width = math.ceil(width * enlarge / cell) * cell
+        new_height = math.ceil(height * enlarge / cell) * cell
+    return new_width, new_height
+
+
+def token_count(size: Size, geometry: ImageGeometry) -> int | None:
+    """Tokens of an image that is not cut into bands; None where it is refused."""
+    new_size = resized(size, geometry)
+    return None if new_size is None else (new_size[0] // geometry.cell) * (new_size[1] // geometry.cell)
+
+
+def band_heights(height: int, band_cells: int, cell: int) -> list[int]:
+    """Whole bands from the top, then the rest; a rest lower than one cell is added to the last band."""
+    band = band_cells * cell
+    heights = [band] * (height // band) + ([height % band] if height % band else [])
+    if len(heights) > 1 and heights[-1] < cell:
+        heights[-2:] = [heights[-2] + heights[-1]]
+    return heights
+
+
+def padded(ids: Sequence[int], items: Sequence[tuple[Sequence[Span], int]]) -> list[int]:
+    """Position by position: an item's value inside its spans, both ends included, the id itself elsewhere."""
+    values = {k: value for spans, value in items for start, end in spans for k in range(start, end + 1)}
+    return [values.get(k, token) for k, token in enumerate(ids)]
+
+
+def mrope(length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size: int) -> Positions:
+    """Multimodal rotary positions, Qwen2-VL section 2.1.
+
+    Text advances all three numbers together. An image keeps one time, and counts rows and columns of its merged grid
+    from there. What follows starts one past the largest number so far.
+    """
+    image_at = {start: grid for (start, _), grid in zip(spans, grids, strict=True)}
+    triples: list[tuple[int, int, int]] = []
+    nearest_free = 0
+    while len(triples) < length:
+        if len(triples) not in image_at:
+            triples.append((nearest_free,) * 3)
+        else:
+            frames, height, width = image_at[len(triples)]
+            origin = nearest_free
+            for frame in range(frames):
+                for row in range(height // merge_size):
+                    for column in range(width // merge_size):
+                        triples.append((origin + frame, origin + row, origin + column))
+        nearest_free = max(map(max, triples)) + 1
+    return Positions([list(row) for row in zip(*triples, strict=True)], nearest_free - length)
+
+
+def window(positions: Positions, start: int, stop: int) -> list[list[int]]:
+    """The prompt's own positions while they last, then index plus delta, the same in all three rows."""
+    length = len(positions.rows[0])
+    return [[row[k] if k < length else k + positions.delta for k in range(start, stop)] for row in positions.rows]

@@ -1,0 +1,236 @@
+"""The engine: admit -> encode -> schedule -> run -> sample -> emit, one step at a time, in one thread.
+
+Requests may be submitted or aborted between any two steps. What is wrong with a request is found when it is submitted
+(:class:`RequestError`) or ends that request alone, as an answer with ``finish_reason == "error"``; its neighbours
+neither wait for it nor change. Nothing here knows about HTTP, and nothing here is safe to call from two threads at
+once except :meth:`Engine.prepare`.
+
+>>> engine = Engine(EngineConfig(model="sentinel-qwen2.5-vl"))
+>>> [answer] = engine.generate([Request("a", text="<|im_start|>user\\nhello<|im_end|>\\n<|im_start|>assistant\\n")])
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from reference_engine.config import EngineConfig
+from reference_engine.errors import RequestError
+from reference_engine.evidence import build_evidence
+from reference_engine.faults import plant
+from reference_engine.live_request import LiveRequest, cached_tokens
+from reference_engine.loading import load
+from reference_engine.model_runner import ModelRunner
+from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder, prompt_field
+from reference_engine.request import Answer, FinishReason, Request, StepOutput
+from reference_engine.row_print import print_rows
+from reference_engine.sampler import Sampled, check_sampling, sample
+from reference_engine.scheduler import Chunk, Scheduler
+from reference_engine.vision import VisionStage
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """One model, loaded; one queue; one loop. See the module's docstring."""
+
+    @torch.inference_mode()
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.seams = plant(config.plant)
+        loaded = load(config)
+        self.geometry = loaded.geometry
+        self.codec = loaded.text
+        self.family = loaded.family
+        self.cache = loaded.cache
+        self.prompts = PromptBuilder(
+            self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions,
+            unsupported_ids=frozenset({self.geometry.video_id}),
+        )  # fmt: skip
+        self.vision = VisionStage(loaded.model.encode, config.vit_batching, self.seams.split_rows)
+        self.scheduler = Scheduler(config, self.cache)
+        self.runner = ModelRunner(loaded.model, self.cache, self.seams)
+        self._live: dict[str, LiveRequest] = {}
+        self._outputs: list[StepOutput] = []
+        self._counts: Counter[str] = Counter()
+        if config.plant is not None:
+            logger.warning("fault %s is planted: answers are wrong on purpose", config.plant)
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' own tokenizer object."""
+        return self.codec.tokenizer
+
+    # -- requests in
+
+    def prepare(self, request: Request) -> PreparedPrompt:
+        """The prompt as it would run; may be called from another thread and handed to :meth:`submit`."""
+        check_sampling(request.sampling, self.geometry.vocabulary)
+        prompt = self.prompts.build(request)
+        self._check_room(request, len(prompt.ids))
+        return prompt
+
+    def submit(self, request: Request, prompt: PreparedPrompt | None = None) -> None:
+        """Queue a request. Raises :class:`RequestError` at once for anything that can be known to be wrong."""
+        if request.request_id in self._live:
+            raise RequestError("request_id", f"{request.request_id!r} is already in use by a running request")
+        live = LiveRequest.start(request, prompt or self.prepare(request), self.codec.token_bytes)
+        self._live[request.request_id] = live
+        self.scheduler.waiting.append(live)
+
+    def _check_room(self, request: Request, prompt_length: int) -> None:
+        new = request.sampling.max_new_tokens
+        what = f"{prompt_length} prompt tokens and {new} new ones"
+        if prompt_length + new > self.geometry.context:
+            too_long = f"{what} exceed the context of {self.geometry.context}"
+            raise RequestError("sampling_params.max_new_tokens", too_long)
+        needs, has = self.cache.blocks_for(cached_tokens(prompt_length, new)), self.cache.pool.total
+        if needs > has:
+            raise RequestError(prompt_field(request), f"{what} need {needs} KV blocks; the pool has {has}", status=413)
+
+    def abort(self, request_id: str) -> None:
+        """End a request now; its answer so far comes out of the next step. An id that is not running is ignored."""
+        live = self._live.get(request_id)
+        if live is not None:
+            self._finish(live, "abort")
+
+    def has_work(self) -> bool:
+        return bool(self._live or self._outputs)
+
+    # -- the loop
+
+    @torch.inference_mode()
+    def step(self) -> list[StepOutput]:
+        """One turn of the loop. Every step schedules a token or ends a request, as long as there is work."""
+        self.scheduler.admit()
+        self._encode()
+        chunks = self.scheduler.schedule()
+        if chunks:
+            self._run(chunks)
+        if not self._live:
+            self.cache.check_idle()
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def generate(self, requests: Sequence[Request]) -> list[Answer]:
+        """All requests as one continuous batch; answers in order. A refused request comes back as an error answer."""
+        if self.has_work():
+            raise RuntimeError(f"generate() needs an idle engine; {len(self._live)} requests are running")
+        if len({request.request_id for request in requests}) < len(requests):
+            raise RequestError("request_id", "the requests do not all have ids of their own")
+        answers: dict[str, Answer] = {}
+        for request in requests:
+            try:
+                self.submit(request)
+            except RequestError as error:
+                answers[request.request_id] = Answer(request.request_id, [], "", "error", 0, error=error)
+        while self.has_work():
+            answers |= {output.request_id: output.answer for output in self.step() if output.answer is not None}
+        return [answers[request.request_id] for request in requests]
+
+    def counters(self) -> dict[str, float]:
+        """Gauges and running totals, named as a metrics page would."""
+        return {
+            "running": len(self.scheduler.running),
+            "waiting": len(self.scheduler.waiting),
+            "blocks_free": self.cache.pool.free,
+            "blocks_total": self.cache.pool.total,
+            "encoder_passes_total": self.vision.passes,
+            "encoder_items_total": self.vision.items,
+            "encoder_seconds_total": self.vision.seconds,
+            **{name: self._counts[name] for name in ("prompt_tokens_total", "generation_tokens_total", "steps_total")},
+            **{key: self._counts[key] for key in (finished_key(r) for r in ("stop", "length", "abort", "error"))},
+        }
+
+    def _encode(self) -> None:
+        """Images of everything that runs and was not encoded yet. An item's error ends its request."""
+        lives = [live for live in self.scheduler.running if live.needs_encoding]
+        for live, encoded in zip(lives, self.vision.encode([live.prompt.items for live in lives]), strict=True):
+            live.encoded = encoded
+            live.prompt = live.prompt.without_pixels()
+            live.mark("encoded")
+            if live.request.want_evidence:
+                live.row_prints = [print_rows(part.rows_RD) for part in encoded]
+            wrong = next((part.error for part in encoded if part.error is not None), None)
+            if wrong is not None:
+                logger.error("request %s: %s", live.id, wrong)
+                self._finish(live, "error", error=wrong)
+                continue
+            live.image_rows_RD = torch.cat([part.rows_RD for part in encoded if part.rows_RD is not None])
+
+    def _run(self, chunks: list[Chunk]) -> None:
+        """The forward pass and what follows from it. If the pass itself fails, so do the requests in it."""
+        for chunk in chunks:
+            chunk.live.mark("scheduled")
+        sampling = [chunk for chunk in chunks if chunk.samples]
+        try:
+            logits_NV = self.runner.run(chunks)
+            results = sample(logits_NV, [chunk.live.sampling for chunk in sampling])
+        except Exception as error:
+            logger.exception("a step over %d requests failed", len(chunks))
+            for chunk in chunks:
+                wrong = RequestError("engine", f"the forward pass failed: {error}", status=500)
+                self._finish(chunk.live, "error", error=wrong, scrub=True)
+            return
+        self._counts["steps_total"] += 1
+        for chunk in chunks:
+            self._counts["prompt_tokens_total"] += 0 if chunk.is_decode else chunk.stop - chunk.start
+            chunk.live.advance(chunk.stop)
+        for chunk, result in zip(sampling, results, strict=True):
+            if isinstance(result, Sampled):
+                self._emit(chunk.live, result)
+            else:
+                self._finish(chunk.live, "error", error=result, scrub=True)
+
+    def _emit(self, live: LiveRequest, sampled: Sampled) -> None:
+        """Take the new token; end the request at an end token, a completed stop string or the last token allowed."""
+        live.append(sampled)
+        self._counts["generation_tokens_total"] += 1
+        token, params = sampled.token, live.request.sampling
+        output = StepOutput(live.id, [token], "", None)
+        if token in params.stop_token_ids or (token in self.geometry.eos_ids and not params.ignore_eos):
+            self._finish(live, "stop", matched=token, output=output)
+            return
+        output.new_text = live.stream.push(token)
+        live.text.append(output.new_text)
+        if live.stream.matched is not None:
+            self._finish(live, "stop", matched=live.stream.matched, output=output)
+        elif len(live.output_ids) == params.max_new_tokens:
+            self._finish(live, "length", output=output)
+        else:
+            self._outputs.append(output)
+
+    def _finish(
+        self, live: LiveRequest, reason: FinishReason, *, matched: int | str | None = None,
+        error: RequestError | None = None, output: StepOutput | None = None, scrub: bool = False,
+    ) -> None:  # fmt: skip
+        """Take the request out, give its blocks back and queue its last output, which carries the answer."""
+        output = output or StepOutput(live.id, [], "", None)
+        rest = live.stream.finish()
+        live.text.append(rest)
+        live.mark("finished")
+        self.scheduler.remove(live, scrub=scrub)
+        del self._live[live.id]
+        self._counts[finished_key(reason)] += 1
+        output.new_text += rest
+        output.answer = Answer(
+            request_id=live.id,
+            output_ids=live.output_ids,
+            text="".join(live.text),
+            finish_reason=reason,
+            prompt_tokens=live.prompt_length,
+            logprobs=live.logprobs if live.request.want_logprobs else None,
+            matched=matched,
+            error=error,
+            evidence=build_evidence(live, self.config) if live.request.want_evidence else None,
+        )
+        self._outputs.append(output)
+
+
+def finished_key(reason: str) -> str:
+    """Counter of requests that ended this way, labelled as Prometheus writes it."""
+    return f'requests_finished_total{{reason="{reason}"}}'

@@ -1,0 +1,64 @@
+"""What a request's run left behind, in the form a judge reads: ids, spans, row counts, digests, which toggles acted."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from reference_engine.config import EngineConfig
+from reference_engine.live_request import LiveRequest
+from reference_engine.request import Evidence, ItemEvidence
+from reference_engine.row_print import NO_ROWS
+from reference_engine.vision import span_lengths
+
+
+def build_evidence(live: LiveRequest, config: EngineConfig) -> Evidence:
+    positions = live.prompt.positions_3L.to(torch.int64).contiguous().numpy()
+    return Evidence(
+        prompt_ids=list(live.prompt.ids),
+        items=_items(live),
+        mrope_delta=live.prompt.delta,
+        positions_digest=hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
+        toggles=_toggles(live, config),
+        encoder_batch=max((part.pass_items for part in live.encoded), default=0),
+        prefill_chunks=live.chunks,
+        timings=dict(live.timings),
+    )
+
+
+def _items(live: LiveRequest) -> list[ItemEvidence]:
+    """Items that were never encoded (the request ended before) report no rows."""
+    return [
+        ItemEvidence(
+            item=item.index,
+            size=item.size,
+            grids=list(item.grids),
+            spans=list(item.spans),
+            placeholders=span_lengths(item.spans),
+            encoder_rows=list(live.encoded[i].row_counts) if live.encoded else [0] * len(item.spans),
+            rows_digest=live.row_prints[i].digest if live.row_prints else NO_ROWS,
+            rows_sketch=live.row_prints[i].sketch if live.row_prints else (),
+        )
+        for i, item in enumerate(live.prompt.items)
+    ]
+
+
+def _toggles(live: LiveRequest, config: EngineConfig) -> dict[str, dict[str, Any]]:
+    acted = {
+        "avoid_retokenize": (live.prompt.placement.changed, live.prompt.placement.reason),
+        "vit_batching": _vit_batching(live, config),
+        "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
+    }
+    return {
+        name: {"setting": setting, "acted": acted[name][0], "reason": acted[name][1]}
+        for name, setting in config.toggle_settings().items()
+    }
+
+
+def _vit_batching(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:
+    if not live.encoded:
+        return False, "no images were encoded"
+    most, waiting = max(p.pass_items for p in live.encoded), live.encoded[0].waiting_items
+    return waiting > 1, f"{config.vit_batching}: {waiting} item(s) were waiting, at most {most} in a pass"

@@ -1,0 +1,28 @@
+"""Real regressions, planted in the reference engine on request, to prove that a check sees them.
+
+>>> seams = plant("F1-01")      # raises ConfigError for an unknown id, listing the known ones
+>>> plant(None) is CLEAN
+True
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reference_engine.errors import ConfigError
+from reference_engine.faults import placeholders, positions, vision
+from reference_engine.faults.catalogue import Fault
+from reference_engine.faults.seams import CLEAN, Seams
+
+FAULTS: dict[str, Fault] = {fault.id: fault for module in (vision, placeholders, positions) for fault in module.FAULTS}
+
+__all__ = ["CLEAN", "FAULTS", "Fault", "Seams", "plant"]
+
+
+def plant(fault_id: str | None) -> Seams:
+    """The seams with one fault in place; the clean ones for None."""
+    if fault_id is None:
+        return CLEAN
+    if fault_id not in FAULTS:
+        raise ConfigError(f"plant: unknown fault {fault_id!r}; known: {', '.join(sorted(FAULTS))}")
+    return replace(CLEAN, **FAULTS[fault_id].replaces)

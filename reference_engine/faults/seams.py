@@ -1,0 +1,25 @@
+"""The few functions that a fault may replace. An engine calls them through one :class:`Seams`, clean by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reference_engine.multimodal import mrope, placeholders
+from reference_engine.vision import split_rows
+
+
+@dataclass(frozen=True)
+class Seams:
+    """Each field has the signature of the function it defaults to."""
+
+    expand_input_ids: Callable[..., placeholders.Expansion] = placeholders.expand_input_ids
+    build_padded_input_ids: Callable[..., list[int]] = placeholders.build_padded_input_ids
+    mrope_positions: Callable[..., Any] = mrope.mrope_positions
+    chunk_positions: Callable[..., Any] = mrope.chunk_positions
+    decode_positions: Callable[..., Any] = mrope.decode_positions
+    split_rows: Callable[..., Any] = split_rows
+
+
+CLEAN = Seams()

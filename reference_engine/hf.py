@@ -1,0 +1,252 @@
+"""Every touch on transformers: loading, the two attention functions, calls into the model, tokenizer and image
+processor.
+
+transformers' model classes run unchanged. What is ours goes in by its own doors: attention functions by name through
+``AttentionInterface`` (a name without a mask function makes the decoder build no mask; a name with "flash" in it makes
+the vision tower hand over all segments at once instead of looping over them), and one submodule swapped for an equal
+one. :mod:`reference_engine.selftest` compares packed and plain forward at every load.
+
+No other module imports transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from reference_engine.attention import PagedStep, paged_attention, segment_attention
+from reference_engine.errors import ConfigError
+from reference_engine.multimodal.placeholders import Grid, Size
+from reference_engine.torchvision_guard import define_missing_operators
+
+define_missing_operators()
+# isort: split
+import transformers  # noqa: E402
+from transformers import AttentionInterface, AutoConfig, AutoTokenizer, GenerationConfig  # noqa: E402
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (  # noqa: E402
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
+
+TEXT_ATTENTION, VISION_ATTENTION = "assay_paged", "assay_flash_segments"
+AttentionInterface.register(TEXT_ATTENTION, paged_attention)
+AttentionInterface.register(VISION_ATTENTION, segment_attention)
+SUPPORTED = ("qwen2_5_vl",)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The numbers of a checkpoint that the engine needs."""
+
+    layers: int
+    kv_heads: int
+    head_width: int
+    vocabulary: int
+    context: int
+    patch_values: int
+    eos_ids: frozenset[int]
+    image_id: int
+    video_id: int
+    vision_start_id: int
+    vision_end_id: int
+
+
+class TextCodec:
+    """Text to ids and back with special tokens written out, and every id's bytes for incremental detokenizing."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary
+        self.token_bytes = byte_spellings(tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def byte_spellings(tokenizer: Any) -> list[bytes]:
+    """The bytes of every id, none for special tokens. :class:`ConfigError` unless the tokenizer is byte-level."""
+    if "ByteLevel" not in repr(tokenizer.backend_tokenizer.decoder):
+        raise ConfigError("model: only byte-level tokenizers can be decoded token by token")
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    spellings = []
+    for i, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
+        if i in special or token is None:
+            spellings.append(b"")
+        elif all(character in byte_of for character in token):
+            spellings.append(bytes(byte_of[character] for character in token))
+        else:
+            spellings.append(token.encode())
+    return spellings
+
+
+class PatchProcessor:
+    """The checkpoint's own image processor, PIL backend: one image to one grid."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.merge_size: int = processor.merge_size
+        self.cell: int = processor.patch_size * processor.merge_size
+
+    def grid(self, size: Size) -> Grid:
+        width, height = size
+        low, high = self.processor.size["shortest_edge"], self.processor.size["longest_edge"]
+        rows, columns = smart_resize(height, width, self.cell, min_pixels=low, max_pixels=high)
+        return 1, rows // self.processor.patch_size, columns // self.processor.patch_size
+
+    def patches(self, image: Image.Image) -> tuple[Tensor, Grid]:
+        made = self.processor(images=[image], return_tensors="pt")
+        t, h, w = made["image_grid_thw"][0].tolist()
+        return made["pixel_values"], (t, h, w)
+
+
+class PatchLinear(nn.Linear):
+    """A patch convolution as the linear map it is: the same sums, without set-up for every new number of patches."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(1), self.weight)
+
+    @classmethod
+    def of(cls, convolution: nn.Conv3d) -> PatchLinear:
+        linear = cls(convolution.weight[0].numel(), convolution.out_channels, bias=False, device="meta")
+        linear.weight = nn.Parameter(convolution.weight.flatten(1), requires_grad=False)
+        return linear
+
+
+class Model:
+    """A Qwen2.5-VL: encoder and decoder as the engine calls them, and the plain forward for the self-test."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.device = model.device
+        self.dtype: torch.dtype = model.dtype
+
+    def encode(self, pixels_PC: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+        """Rows [R, E] of each grid, as many as the tower returned."""
+        grids_I3 = torch.tensor(grids, device=self.device)
+        return list(self._model.model.get_image_features(pixels_PC.to(self.device), grids_I3).pooler_output)
+
+    def embed(self, ids_T: Tensor) -> Tensor:
+        return self._model.get_input_embeddings()(ids_T.to(self.device))
+
+    def forward(self, x_TE: Tensor, positions_3T: Tensor, step: PagedStep) -> Tensor:
+        positions_31T = positions_3T[:, None].to(self.device)
+        made = self._model.model.language_model(
+            inputs_embeds=x_TE[None], position_ids=positions_31T, use_cache=False, paged=step
+        )
+        return made.last_hidden_state[0]
+
+    def logits(self, hidden_NE: Tensor) -> Tensor:
+        return self._model.lm_head(hidden_NE).float().cpu()
+
+    def use_paged_attention(self) -> None:
+        """From here on :meth:`forward` works and :meth:`plain_logits` does not."""
+        self._model.set_attn_implementation({"text_config": TEXT_ATTENTION, "vision_config": VISION_ATTENTION})
+        embed = self._model.model.visual.patch_embed
+        embed.proj = PatchLinear.of(embed.proj)
+
+    def plain_logits(self, ids: Sequence[int], pixels_PC: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """transformers' own forward over one prompt, before our attention is in place: float32 [tokens, V]."""
+        ids_1L = torch.tensor([ids], device=self.device)
+        kinds_1L = (ids_1L == self._model.config.image_token_id).int()
+        pixels = pixels_PC.to(self.device) if grids else None
+        grids_I3 = torch.tensor(grids, device=self.device) if grids else None
+        made = self._model(input_ids=ids_1L, pixel_values=pixels, image_grid_thw=grids_I3, mm_token_type_ids=kinds_1L)
+        self._model.model.rope_deltas = None
+        return made.logits[0].float().cpu()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    model: Model
+    text: TextCodec
+    images: PatchProcessor
+    geometry: Geometry
+
+
+def load_checkpoint(path: Path, *, dtype: str, device: str) -> Checkpoint:
+    """Weights, tokenizer and image processor. Raises :class:`ConfigError` naming what is missing or not served."""
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        _check_supported(config)
+        model = _load_model(path, dtype, device)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        images = load_image_processor(path)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"model: {path} cannot be loaded: {error}") from error
+    geometry = _geometry(config, path)
+    return Checkpoint(Model(model), TextCodec(tokenizer, geometry.vocabulary), PatchProcessor(images), geometry)
+
+
+def load_image_processor(path: Path) -> Any:
+    """The PIL backend, which needs no torchvision."""
+    return Qwen2VLImageProcessorPil.from_pretrained(path, local_files_only=True)
+
+
+def load_processor(path: Path) -> Any:
+    """``AutoProcessor`` as other engines load it, with the PIL image backend. Needs torchvision installed."""
+    processor = transformers.AutoProcessor.from_pretrained(path, local_files_only=True)
+    processor.image_processor = load_image_processor(path)
+    return processor
+
+
+def _load_model(path: Path, dtype: str, device: str) -> Any:
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            path, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True
+        )
+    finally:
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _check_supported(config: Any) -> None:
+    if config.model_type not in SUPPORTED:
+        raise ConfigError(f"model: type {config.model_type!r} is not served; known: {', '.join(SUPPORTED)}")
+    text = config.get_text_config()
+    rope = text.rope_parameters["rope_type"]
+    if rope != "default":  # dynamic types look at the longest position of the whole packed batch
+        raise ConfigError(
+            f"model: rope type {rope!r} would let one request change another's positions; only 'default' is served"
+        )
+    if set(text.layer_types) != {"full_attention"}:
+        raise ConfigError(
+            f"model: attention layers {sorted(set(text.layer_types))} are not served; only full attention"
+        )
+
+
+def _geometry(config: Any, path: Path) -> Geometry:
+    text, vision = config.get_text_config(), config.vision_config
+    eos = text.eos_token_id
+    if (path / "generation_config.json").is_file():
+        eos = GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id or eos
+    return Geometry(
+        layers=text.num_hidden_layers,
+        kv_heads=text.num_key_value_heads,
+        head_width=text.hidden_size // text.num_attention_heads,
+        vocabulary=text.vocab_size,
+        context=text.max_position_embeddings,
+        patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+        eos_ids=frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos]),
+        image_id=config.image_token_id,
+        video_id=config.video_token_id,
+        vision_start_id=config.vision_start_token_id,
+        vision_end_id=config.vision_end_token_id,
+    )

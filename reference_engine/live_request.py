@@ -1,0 +1,99 @@
+"""One request as the engine runs it: its prompt, what is in the cache, what was generated so far.
+
+Lengths only grow: ``computed`` (tokens in the cache) never passes ``length`` (tokens of prompt and answer so far).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from reference_engine.detokenizer import TextStream
+from reference_engine.multimodal.prompt import PreparedPrompt
+from reference_engine.request import Request
+from reference_engine.row_print import RowPrint
+from reference_engine.sampler import Draw, Sampled, SampleRow
+from reference_engine.vision import EncodedItem
+
+
+@dataclass(eq=False)
+class LiveRequest:
+    """Identity is the object itself; the request's id is only what the caller calls it."""
+
+    request: Request
+    prompt: PreparedPrompt
+    stream: TextStream
+    sampling: SampleRow
+    prompt_ids_L: Tensor
+    image_places_R: Tensor
+    """Prompt positions that image rows fill, in order: from the expansion record, not by looking for placeholders."""
+    image_rows_RD: Tensor | None = None
+    """Kept from encoding until the prompt is filled."""
+    encoded: Sequence[EncodedItem] = ()
+    row_prints: Sequence[RowPrint] = ()
+    lane: int | None = None
+    computed: int = 0
+    chunks: int = 0
+    output_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    arrival: float = field(default_factory=time.perf_counter)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, request: Request, prompt: PreparedPrompt, token_bytes: Sequence[bytes]) -> LiveRequest:
+        spans = [torch.arange(start, end + 1) for item in prompt.items for start, end in item.spans]
+        return cls(
+            request=request,
+            prompt=prompt,
+            stream=TextStream(token_bytes, request.sampling.stop),
+            sampling=SampleRow(request.sampling, Draw(request.sampling.seed), request.want_logprobs),
+            prompt_ids_L=torch.tensor(prompt.ids, dtype=torch.int64),
+            image_places_R=torch.cat(spans) if spans else torch.empty(0, dtype=torch.int64),
+        )
+
+    @property
+    def id(self) -> str:
+        return self.request.request_id
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.prompt.ids)
+
+    @property
+    def length(self) -> int:
+        return self.prompt_length + len(self.output_ids)
+
+    @property
+    def is_prefilled(self) -> bool:
+        return self.computed >= self.prompt_length
+
+    @property
+    def needs_encoding(self) -> bool:
+        return bool(self.prompt.items) and not self.encoded
+
+    def mark(self, event: str) -> None:
+        """Note when something first happened, in seconds since arrival."""
+        self.timings.setdefault(event, time.perf_counter() - self.arrival)
+
+    def advance(self, stop: int) -> None:
+        """Tokens before ``stop`` are in the cache now."""
+        self.chunks += not self.is_prefilled
+        self.computed = stop
+        if self.is_prefilled:
+            self.image_rows_RD = None
+
+    def append(self, sampled: Sampled) -> None:
+        self.mark("first_token")
+        self.output_ids.append(sampled.token)
+        if sampled.logprob is not None:
+            self.logprobs.append(sampled.logprob)
+
+
+def cached_tokens(prompt_length: int, max_new_tokens: int) -> int:
+    """Most tokens of a request that are ever in the cache: all but the last one generated."""
+    return prompt_length + max_new_tokens - 1

@@ -1,0 +1,54 @@
+"""From a configuration to everything an engine is made of: checkpoint, family, cache, and a passed self-test."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from reference_engine import hf
+from reference_engine.config import EngineConfig
+from reference_engine.errors import ConfigError
+from reference_engine.kv_cache import KVCache
+from reference_engine.multimodal.family import Family
+from reference_engine.multimodal.qwen2_5_vl import Qwen25VL, SlicedQwen25VL
+from reference_engine.selftest import check_packed, plain_cases
+from reference_engine.sentinels import resolve_model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: hf.Model
+    text: hf.TextCodec
+    family: Family
+    geometry: hf.Geometry
+    cache: KVCache
+
+
+def load(config: EngineConfig) -> Loaded:
+    """Load and check. Raises :class:`ConfigError` for whatever the configuration or the checkpoint makes impossible."""
+    for name in ("block_size", "num_blocks", "max_batch_size", "max_prompt_tokens"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name}: {getattr(config, name)} is not at least 1")
+    checkpoint = hf.load_checkpoint(resolve_model(config.model), dtype=config.dtype, device=config.device)
+    model, geometry = checkpoint.model, checkpoint.geometry
+    cases = plain_cases(model, geometry, checkpoint.images.merge_size)
+    model.use_paged_attention()
+    difference = check_packed(model, cases, geometry)
+    logger.info("loaded %s; packed and plain forward differ by %.1e of the largest logit", config.model, difference)
+    cache = KVCache(
+        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.head_width, blocks=config.num_blocks,
+        block_size=config.block_size, lanes=config.max_batch_size, longest=geometry.context,
+        dtype=model.dtype, device=config.device,
+    )  # fmt: skip
+    return Loaded(model, checkpoint.text, _family(checkpoint, config.slice_rows), geometry, cache)
+
+
+def _family(checkpoint: hf.Checkpoint, slice_rows: int) -> Family:
+    geometry, text = checkpoint.geometry, checkpoint.text
+    whole = Qwen25VL(checkpoint.images, geometry.image_id, text.decode([geometry.image_id]))
+    if slice_rows == 0:
+        return whole
+    separator = (geometry.vision_end_id, geometry.vision_start_id)
+    return SlicedQwen25VL(whole, slice_rows, separator, text.decode(separator))

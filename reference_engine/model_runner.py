@@ -1,0 +1,93 @@
+"""One forward pass over the packed batch of a step: ids and image rows in, logits of the rows that sample out.
+
+The row holds the new tokens of all requests end to end, decoding requests first. Image rows are laid over the
+embeddings by position, from each prompt's expansion record, cut by the same window as ids and positions.
+
+Shapes: T new tokens of the step, E hidden, V vocabulary, N sampling requests, B decoding requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reference_engine.attention import PagedStep, chunk_rows, decode_rows
+from reference_engine.faults.seams import CLEAN, Seams
+from reference_engine.kv_cache import KVCache
+from reference_engine.scheduler import Chunk
+
+
+class Decoder(Protocol):
+    """The language model, as :mod:`reference_engine.hf` wraps it."""
+
+    def embed(self, ids_T: Tensor) -> Tensor:
+        """Embeddings [T, E], free to be written to."""
+
+    def forward(self, x_TE: Tensor, positions_3T: Tensor, step: PagedStep) -> Tensor:
+        """Hidden states [T, E]."""
+
+    def logits(self, hidden_NE: Tensor) -> Tensor:
+        """float32 [N, V]."""
+
+
+class ModelRunner:
+    def __init__(self, decoder: Decoder, cache: KVCache, seams: Seams = CLEAN) -> None:
+        self.decoder = decoder
+        self.cache = cache
+        self.seams = seams
+
+    def run(self, chunks: Sequence[Chunk]) -> Tensor:
+        """Logits [N, V] of the chunks that sample, in their order. Expects decoding chunks first; writes the cache."""
+        decoding = [c for c in chunks if c.is_decode]
+        filling = chunks[len(decoding) :]
+        x_TE = self._embeddings(decoding, filling)
+        positions_3T = self._positions(decoding, filling)
+        if positions_3T.shape != (3, len(x_TE)):
+            raise ValueError(f"positions {list(positions_3T.shape)} for {len(x_TE)} tokens")
+        hidden_TE = self.decoder.forward(x_TE, positions_3T, self._paged_step(decoding, filling))
+        ends = torch.tensor([c.stop - c.start for c in chunks]).cumsum(0) - 1
+        return self.decoder.logits(hidden_TE[ends[[c.samples for c in chunks]]])
+
+    def _embeddings(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
+        last_B = torch.tensor([c.live.output_ids[-1] for c in decoding], dtype=torch.int64)
+        x_TE = self.decoder.embed(torch.cat([last_B, *[c.live.prompt_ids_L[c.start : c.stop] for c in filling]]))
+        first = len(decoding)
+        for chunk in filling:
+            self._lay_image_rows(x_TE[first : first + chunk.stop - chunk.start], chunk)
+            first += chunk.stop - chunk.start
+        return x_TE
+
+    def _lay_image_rows(self, x_TE: Tensor, chunk: Chunk) -> None:
+        """Overwrite the embeddings of one chunk where its prompt's images stand."""
+        live = chunk.live
+        if live.image_rows_RD is None:
+            return
+        low, high = torch.searchsorted(live.image_places_R, torch.tensor([chunk.start, chunk.stop])).tolist()
+        places = live.image_places_R[low:high] - chunk.start
+        x_TE[places] = live.image_rows_RD[low:high].to(x_TE.dtype)
+
+    def _positions(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
+        parts = [self.seams.decode_positions([c.start for c in decoding], [c.live.prompt.delta for c in decoding])]
+        for chunk in filling:
+            prompt = chunk.live.prompt
+            parts.append(self.seams.chunk_positions(prompt.positions_3L, prompt.delta, chunk.start, chunk.stop))
+        return torch.cat(parts if decoding else parts[1:], dim=1)
+
+    def _paged_step(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> PagedStep:
+        slots, rows, decode = [], [], None
+        if decoding:
+            lanes_B = torch.tensor([c.live.lane for c in decoding])
+            lengths_B = torch.tensor([c.stop for c in decoding])
+            slots.append(self.cache.last_slots(lanes_B, lengths_B))
+            decode = decode_rows(self.cache, lanes_B, lengths_B)
+        first = len(decoding)
+        for chunk in filling:
+            lane = chunk.live.lane
+            assert lane is not None
+            slots.append(self.cache.slots(lane, chunk.start, chunk.stop))
+            rows.append(chunk_rows(self.cache, lane, chunk.start, chunk.stop, first))
+            first = rows[-1].last
+        return PagedStep(self.cache, torch.cat(slots).to(self.cache.device), decode, rows)

@@ -1,0 +1,108 @@
+"""The check at every load: our packed, paged, chunked forward equals transformers' own on this very checkpoint.
+
+Two small prompts, one with an image that is not square, go through transformers' plain forward one by one, then
+through the runner in one row: chunks that cut the image, then one decoded token each. Any change inside transformers
+that this engine's way in depends on shows here, at start, and not as wrong answers later. Takes a few tens of
+milliseconds on the sentinel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reference_engine.errors import ConfigError
+from reference_engine.hf import Geometry, Model
+from reference_engine.kv_cache import KVCache
+from reference_engine.live_request import LiveRequest
+from reference_engine.model_runner import ModelRunner
+from reference_engine.multimodal.mrope import mrope_positions
+from reference_engine.multimodal.placeholders import Grid, span_tokens
+from reference_engine.multimodal.prompt import Placement, PreparedItem, PreparedPrompt
+from reference_engine.request import Request, SamplingParams
+from reference_engine.sampler import Sampled
+from reference_engine.scheduler import Chunk
+
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+"""Largest difference of a logit, as a share of the largest logit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prompt with the token that follows it."""
+
+    prompt: PreparedPrompt
+    following: int
+    expected_2V: Tensor
+    """Logits after the prompt and after the following token."""
+
+
+def plain_cases(model: Model, geometry: Geometry, merge_size: int) -> list[Case]:
+    """The expected logits, from transformers' own forward. Call before the paged attention is in place."""
+    text = [i % geometry.vocabulary for i in (5, 17, 11, 23, 7)]
+    grid: Grid = (1, 2 * merge_size, 3 * merge_size)
+    image = [geometry.image_id] * span_tokens(grid, merge_size)
+    start = [*text[:2], geometry.vision_start_id]
+    prompts = [
+        _prompt([*start, *image, geometry.vision_end_id, *text], len(start), grid, merge_size, geometry.patch_values),
+        _prompt(text, 0, None, merge_size, geometry.patch_values),
+    ]
+    return [Case(prompt, text[0], _plain(model, prompt, text[0])) for prompt in prompts]
+
+
+def check_packed(model: Model, cases: list[Case], geometry: Geometry) -> float:
+    """Largest relative difference of a logit. Raises :class:`ConfigError` where it is more than rounding."""
+    cache = KVCache(
+        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.head_width, blocks=16, block_size=4,
+        lanes=len(cases), longest=32, dtype=model.dtype, device=str(model.device),
+    )  # fmt: skip
+    packed = _packed_logits(model, ModelRunner(model, cache), cases)
+    worst = 0.0
+    for case, logits_2V in zip(cases, packed, strict=True):
+        error = (logits_2V - case.expected_2V).abs().max() / case.expected_2V.abs().max()
+        worst = max(worst, float(error.nan_to_num(nan=float("inf"))))
+    allowed = TOLERANCE[model.dtype]
+    if not worst <= allowed:
+        raise ConfigError(
+            f"model: packed and plain forward differ by {worst:.2g} of the largest logit (allowed {allowed:g}); "
+            "this transformers release does something that reference_engine/hf.py does not know of"
+        )
+    return worst
+
+
+def _packed_logits(model: Model, runner: ModelRunner, cases: list[Case]) -> list[Tensor]:
+    lives = [_admit(model, runner.cache, case) for case in cases]
+    runner.run([Chunk(live, 0, live.prompt_length // 2) for live in lives])  # cuts the image in two
+    prompts_BV = runner.run([Chunk(live, live.prompt_length // 2, live.prompt_length) for live in lives])
+    for live, case in zip(lives, cases, strict=True):
+        live.append(Sampled(case.following, None))
+    decoded_BV = runner.run([Chunk(live, live.prompt_length, live.length) for live in lives])
+    return list(torch.stack([prompts_BV, decoded_BV], dim=1))
+
+
+def _admit(model: Model, cache: KVCache, case: Case) -> LiveRequest:
+    request = Request("self-test", input_ids=case.prompt.ids, sampling=SamplingParams(max_new_tokens=2))
+    live = LiveRequest.start(request, case.prompt, [])
+    live.lane = cache.open(len(case.prompt.ids) + 1)
+    if case.prompt.items:
+        live.image_rows_RD = torch.cat(model.encode(case.prompt.items[0].pixels_PC, case.prompt.items[0].grids))
+    return live
+
+
+def _plain(model: Model, prompt: PreparedPrompt, following: int) -> Tensor:
+    pixels = prompt.items[0].pixels_PC if prompt.items else torch.empty(0)
+    grids = prompt.items[0].grids if prompt.items else []
+    return model.plain_logits([*prompt.ids, following], pixels, grids)[-2:]
+
+
+def _prompt(ids: list[int], first: int, grid: Grid | None, merge_size: int, patch_values: int) -> PreparedPrompt:
+    items = []
+    if grid is not None:
+        pixels_PC = torch.randn(grid[1] * grid[2], patch_values, generator=torch.Generator().manual_seed(0))
+        span = (first, first + span_tokens(grid, merge_size) - 1)
+        items = [PreparedItem(0, (0, 0), [grid], [span], pixels_PC)]
+    spans = [span for item in items for span in item.spans]
+    positions_3L, delta = mrope_positions(len(ids), spans, [grid] if grid else [], merge_size)
+    return PreparedPrompt(ids, items, positions_3L, delta, Placement("ids", False, "self-test"))

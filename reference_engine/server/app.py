@@ -1,0 +1,146 @@
+"""The routes. Each does one thing; what a call is made of is in the modules that they name.
+
+>>> app = create_app(engine, Limits())     # an ASGI application; its lifespan starts and ends the engine's thread
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse, Response
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+
+from reference_engine.errors import RequestError
+from reference_engine.server.calls import Desk, Limits
+from reference_engine.server.chat import ChatPrompts
+from reference_engine.server.errors import ClientGone, error_body, error_response, plain_error_body
+from reference_engine.server.metrics import MetricsPage
+from reference_engine.server.native import read_generate
+from reference_engine.server.openai import read_chat
+from reference_engine.server.protocol import ChatBody, GenerateBody
+from reference_engine.server.worker import EngineWorker, ServedEngine
+
+logger = logging.getLogger(__name__)
+PACKAGES = ("vlm-assay", "torch", "transformers", "tokenizers", "numpy", "pillow", "fastapi", "uvicorn")
+CLIENT_CLOSED_REQUEST = 499
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
+    worker = EngineWorker(engine)
+    desk = Desk(worker, limits)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        worker.start()
+        yield
+        await worker.stop()
+        desk.close()
+
+    app = FastAPI(title="Assay reference engine", lifespan=lifespan, docs_url=None, redoc_url=None)
+    _add_answers(app, engine, desk, limits)
+    _add_pages(app, engine, worker, limits)
+    _add_errors(app)
+    return app
+
+
+def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits) -> None:
+    chat = partial(read_chat, engine=engine, prompts=ChatPrompts(engine.tokenizer))
+    native = partial(read_generate, engine=engine, max_batch=limits.max_batch)
+
+    @app.post("/generate", openapi_extra=_body_of(GenerateBody))
+    async def generate(http: HttpRequest) -> Response:
+        return await desk.serve(http, native)
+
+    @app.post("/v1/chat/completions", openapi_extra=_body_of(ChatBody))
+    async def chat_completions(http: HttpRequest) -> Response:
+        return await desk.serve(http, chat)
+
+    _, schemas = models_json_schema([(GenerateBody, "validation"), (ChatBody, "validation")], ref_template=_REFERENCE)
+    make = app.openapi
+    app.openapi = lambda: make() | {"components": {"schemas": schemas["$defs"]}}  # type: ignore[method-assign]
+
+
+def _add_pages(app: FastAPI, engine: ServedEngine, worker: EngineWorker, limits: Limits) -> None:
+    metrics = MetricsPage(worker)
+    started = int(time.time())
+
+    @app.get("/health")
+    async def health() -> Response:
+        if worker.alive:
+            return JSONResponse({"status": "ok"})
+        return error_response(503, plain_error_body(503, f"engine: {worker.why_stopped()}", "engine"))
+
+    @app.get("/metrics")
+    async def metrics_page() -> Response:
+        return Response(metrics.text(), media_type=METRICS_TYPE)
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        card = {"id": engine.config.model, "object": "model", "created": started, "owned_by": "assay"}
+        return JSONResponse({"object": "list", "data": [card]})
+
+    @app.get("/server_info")
+    async def server_info() -> Response:
+        return JSONResponse(describe(engine, limits))
+
+
+def describe(engine: ServedEngine, limits: Limits) -> dict[str, Any]:
+    """What runs here: for run records, so that a verdict can be traced to its settings."""
+    config = engine.config
+    return {
+        "engine": "assay-reference",
+        "model": config.model,
+        "toggles": config.toggle_settings(),
+        "plant": config.plant,
+        "config": asdict(config),
+        "limits": asdict(limits),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestError)
+    async def refused(http: HttpRequest, error: RequestError) -> Response:
+        return error_response(error.status, error_body(error))
+
+    @app.exception_handler(HTTPException)
+    async def not_a_route(http: HttpRequest, error: HTTPException) -> Response:
+        message = f"{http.method} {http.url.path}: {error.detail}"
+        return JSONResponse(plain_error_body(error.status_code, message), error.status_code, headers=error.headers)
+
+    @app.exception_handler(ClientGone)
+    async def gone(http: HttpRequest, error: ClientGone) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+    @app.exception_handler(Exception)
+    async def failed(http: HttpRequest, error: Exception) -> Response:
+        logger.error("%s %s failed", http.method, http.url.path, exc_info=error)
+        message = f"the server failed on this call: {type(error).__name__}; its log says where"
+        return error_response(500, plain_error_body(500, message))
+
+
+_REFERENCE = "#/components/schemas/{model}"
+
+
+def _body_of(model: type[GenerateBody] | type[ChatBody]) -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

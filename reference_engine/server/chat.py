@@ -1,0 +1,93 @@
+"""Chat messages to token ids, through the checkpoint's own chat template, with placement by provenance.
+
+Special tokens come from the template alone. One that somebody typed into a message is text: it is hidden from the
+template behind a private mark, and tokenized as the plain characters it is. Where nobody typed one, the ids are exactly
+those of the rendered text, because tokenizers cut text at special tokens before anything else.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+from tokenizers import Tokenizer
+
+from reference_engine.errors import RequestError
+from reference_engine.server.protocol import ImagePart, Message, TextPart
+
+
+class ChatPrompts:
+    """The chat side of one tokenizer (transformers' object). Safe to call from several threads."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._plain.encode_special_tokens = True
+        self._plain.no_truncation()
+        self._plain.no_padding()
+        reserved = sorted(map(re.escape, self._ids), key=len, reverse=True)
+        self._reserved = re.compile(f"({'|'.join(reserved)})") if reserved else re.compile(r"((?!))")
+        beginnings = {token[:length] for token in self._ids for length in range(1, len(token))}
+        ends = sorted(map(re.escape, beginnings), key=len, reverse=True)
+        self._typed = re.compile("|".join([*reserved, *(f"(?:{end})\\Z" for end in ends)]) or r"(?!)")
+
+    def ids(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt's ids, one placeholder an image. :class:`RequestError` if the template refuses the messages."""
+        mark = _Mark(self._typed)
+        rendered = self.render([_for_template(message, mark) for message in messages])
+        ids: list[int] = []
+        for i, piece in enumerate(self._reserved.split(rendered)):
+            ids += [self._ids[piece]] if i % 2 else self._plain.encode(mark.show(piece), add_special_tokens=False).ids
+        return ids
+
+    def render(self, messages: list[dict[str, Any]]) -> str:
+        if not self._tokenizer.chat_template:
+            raise RequestError("messages", "the checkpoint has no chat template; use /generate")
+        try:
+            return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise RequestError("messages", f"the chat template refuses them: {error}") from None
+
+
+class _Mark:
+    """Hides typed special tokens, and text that could begin one at the end of a part, for the time of one rendering."""
+
+    def __init__(self, typed: re.Pattern[str]) -> None:
+        self._typed = typed
+        self._nonce = secrets.token_hex(16)
+        self._hidden: list[str] = []
+
+    def hide(self, text: str) -> str:
+        return self._typed.sub(self._replace, text)
+
+    def show(self, text: str) -> str:
+        return re.sub(rf"\ue000{self._nonce}:(\d+)\ue000", lambda found: self._hidden[int(found[1])], text)
+
+    def _replace(self, found: re.Match[str]) -> str:
+        self._hidden.append(found[0])
+        return f"\ue000{self._nonce}:{len(self._hidden) - 1}\ue000"
+
+
+def _for_template(message: Message, mark: _Mark) -> dict[str, Any]:
+    if isinstance(message.content, str):
+        return {"role": message.role, "content": mark.hide(message.content)}
+    return {"role": message.role, "content": [_part(part, mark) for part in message.content]}
+
+
+def _part(part: TextPart | ImagePart, mark: _Mark) -> dict[str, Any]:
+    return {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": mark.hide(part.text)}
+
+
+def image_sources(messages: Sequence[Message]) -> tuple[list[str], list[str]]:
+    """Every image's source, in the order of the parts, and the name of the field that holds it."""
+    found = [
+        (part.image_url.url, f"messages[{m}].content[{p}].image_url.url")
+        for m, message in enumerate(messages)
+        for p, part in enumerate(message.content)
+        if isinstance(part, ImagePart)
+    ]
+    return [source for source, _ in found], [field for _, field in found]

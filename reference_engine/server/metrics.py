@@ -1,0 +1,69 @@
+"""``GET /metrics``: the engine's own counters in Prometheus' text form, every name with ``assay_`` in front."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from reference_engine.server.worker import EngineWorker
+
+_KEY = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})?")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+MEANINGS = {
+    "running": "Requests in the batch.",
+    "waiting": "Requests not admitted yet.",
+    "blocks_free": "KV blocks free.",
+    "blocks_total": "KV blocks in the pool.",
+    "encoder_passes_total": "Vision encoder passes.",
+    "encoder_items_total": "Images encoded.",
+    "encoder_seconds_total": "Seconds spent encoding images.",
+    "prompt_tokens_total": "Prompt tokens computed, placeholders included.",
+    "generation_tokens_total": "Tokens generated.",
+    "steps_total": "Engine steps with a forward pass.",
+    "requests_finished_total": "Requests ended, by reason.",
+}
+GAUGES_IN_SPITE_OF_THEIR_NAME = {"blocks_total"}
+
+
+class EngineCollector(Collector):
+    """Reads the counters that the engine's thread left after its latest step; never touches the engine."""
+
+    def __init__(self, worker: EngineWorker) -> None:
+        self._worker = worker
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("assay_up", "1 while the engine's thread runs.", value=float(self._worker.alive))
+        yield from families(self._worker.counters)
+
+
+def families(counters: Mapping[str, float]) -> Iterator[Metric]:
+    """One family a name; keys may carry labels as Prometheus writes them: ``finished_total{reason="stop"}``."""
+    made: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    for key, value in counters.items():
+        found = _KEY.fullmatch(key)
+        if found is None:
+            raise ValueError(f"counter {key!r} is not a name with labels")
+        labels = dict(_LABEL.findall(found["labels"] or ""))
+        family = made.setdefault(found["name"], _family(found["name"], list(labels)))
+        family.add_metric(list(labels.values()), float(value))
+    yield from made.values()
+
+
+def _family(name: str, labels: list[str]) -> CounterMetricFamily | GaugeMetricFamily:
+    meaning = MEANINGS.get(name, name)
+    if name.endswith("_total") and name not in GAUGES_IN_SPITE_OF_THEIR_NAME:
+        return CounterMetricFamily(f"assay_{name}", meaning, labels=labels)
+    return GaugeMetricFamily(f"assay_{name}", meaning, labels=labels)
+
+
+class MetricsPage:
+    def __init__(self, worker: EngineWorker) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(EngineCollector(worker))
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)

@@ -1,0 +1,193 @@
+"""``POST /generate``: from its body to engine requests, and from answers to SGLang's shape.
+
+Streamed events carry the whole text and ids so far, as SGLang's do, so the last event equals the answer that is not
+streamed. A list of prompts gets a list of answers. One of them may be an ``error``, with fields as if that prompt had
+been sent by itself, while the others stand. Events of a list carry ``index``.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from reference_engine.errors import RequestError
+from reference_engine.request import Answer, Request, SamplingParams, StepOutput
+from reference_engine.server.errors import error_body
+from reference_engine.server.images import read_images
+from reference_engine.server.protocol import GenerateBody, read
+from reference_engine.server.worker import Prepared, ServedEngine
+
+_OWN_FIELD = re.compile(r"(text|input_ids|image_data|sampling_params)(?=$|[^\w,])")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a call. ``index`` is its place in a list of prompts; None if it was sent by itself."""
+
+    index: int | None
+    text: str | None
+    ids: list[int] | None
+    sources: list[str]
+    sampling: SamplingParams
+    own_sampling: bool
+    """Whether a list of sampling parameters was sent, one for each prompt."""
+
+    def named(self, field: str) -> str:
+        """A field as the caller of the whole list spells it: ``input_ids[3]`` of prompt 1 is ``input_ids[1][3]``."""
+        if self.index is None or (field.startswith("sampling_params") and not self.own_sampling):
+            return field
+        return _OWN_FIELD.sub(rf"\1[{self.index}]", field, count=1)
+
+
+def read_generate(raw: bytes, engine: ServedEngine, max_batch: int) -> GenerateCall:
+    """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
+    arrival = time.perf_counter()
+    body = read(GenerateBody, raw)
+    prompts = spread(body, max_batch)
+    prepared = [_prepare(prompt, body, engine) for prompt in prompts]
+    return GenerateCall(body, prepared, prompts[0].index is not None, arrival)
+
+
+def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
+    """The prompts of a body, one or many. A list of prompts has lists of the same length beside it, or nothing."""
+    if (body.text is None) == (body.input_ids is None):
+        raise RequestError("text, input_ids", "give exactly one of them")
+    texts, ids = _many_texts(body.text), _many_ids(body.input_ids)
+    if texts is None and ids is None:
+        return [_single(body)]
+    field, count = ("text", len(texts)) if texts is not None else ("input_ids", len(ids or ()))
+    if not 1 <= count <= max_batch:
+        raise RequestError(field, f"{count} prompts; from 1 to {max_batch} can be sent")
+    own_sampling = isinstance(body.sampling_params, list)
+    images = _entries("image_data", body.image_data, count)
+    samplings = _entries("sampling_params", body.sampling_params, count, shared=True)
+    return [
+        Prompt(
+            index=i,
+            text=None if texts is None else texts[i],
+            ids=None if ids is None else ids[i],
+            sources=_listed(images[i]),
+            sampling=samplings[i] or SamplingParams(),
+            own_sampling=own_sampling,
+        )
+        for i in range(count)
+    ]
+
+
+def _many_texts(text: str | list[str] | None) -> list[str] | None:
+    return text if isinstance(text, list) else None
+
+
+def _many_ids(ids: list[int] | list[list[int]] | None) -> list[list[int]] | None:
+    return [part for part in ids if isinstance(part, list)] if ids and isinstance(ids[0], list) else None
+
+
+def _single(body: GenerateBody) -> Prompt:
+    if isinstance(body.sampling_params, list):
+        raise RequestError("sampling_params", "a list was sent, but one prompt")
+    sources = _listed(body.image_data)
+    for i, source in enumerate(sources):
+        if not isinstance(source, str):
+            raise RequestError(f"image_data[{i}]", "not a string; an entry may be a list only beside a list of prompts")
+    ids: Any = body.input_ids
+    text = body.text if isinstance(body.text, str) else None
+    return Prompt(None, text, ids, sources, body.sampling_params or SamplingParams(), own_sampling=False)
+
+
+def _entries(field: str, value: Any, count: int, *, shared: bool = False) -> list[Any]:
+    if value is None or (shared and not isinstance(value, list)):
+        return [value] * count
+    if not isinstance(value, list) or len(value) != count:
+        sent = f"{len(value)} entries" if isinstance(value, list) else "one value"
+        raise RequestError(field, f"{sent} for {count} prompts; send a list with an entry for each")
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepared:
+    try:
+        _check_counts(prompt, engine)
+        fields = [f"image_data[{i}]" for i in range(len(prompt.sources))]
+        request = Request(
+            request_id=uuid.uuid4().hex,
+            text=prompt.text,
+            input_ids=prompt.ids,
+            images=read_images(prompt.sources, fields=fields, max_pixels=engine.config.max_image_pixels),
+            sampling=prompt.sampling,
+            want_evidence=body.return_evidence,
+            want_logprobs=body.return_logprob,
+        )
+        return Prepared(request, engine.prepare(request))
+    except RequestError as error:
+        raise RequestError(prompt.named(error.field), error.message, status=error.status) from None
+
+
+def _check_counts(prompt: Prompt, engine: ServedEngine) -> None:
+    """Before any image is decoded."""
+    images, most = len(prompt.sources), engine.config.max_images
+    if images > most:
+        raise RequestError("image_data", f"{images} images; at most {most}", status=413)
+    tokens, most = len(prompt.ids or ()), engine.config.max_prompt_tokens
+    if tokens > most:
+        raise RequestError("input_ids", f"{tokens} ids; at most {most}", status=413)
+
+
+class GenerateCall:
+    def __init__(self, body: GenerateBody, prepared: Sequence[Prepared], batched: bool, arrival: float) -> None:
+        self.prepared = prepared
+        self.stream = body.stream
+        self._evidence, self._logprobs = body.return_evidence, body.return_logprob
+        self._batched, self._arrival = batched, arrival
+        self._index = {p.request.request_id: i for i, p in enumerate(prepared)}
+        self._text = [""] * len(prepared)
+        self._ids: list[list[int]] = [[] for _ in prepared]
+        self._prompt_tokens = [len(p.prompt.ids) for p in prepared]
+
+    def reply(self, answers: Sequence[Answer]) -> tuple[int, Any]:
+        if self._batched:
+            return 200, [self._answer(answer) for answer in answers]
+        error = answers[0].error
+        return (200 if error is None else error.status), self._answer(answers[0])
+
+    def events(self, output: StepOutput) -> list[dict[str, Any]]:
+        index = self._index[output.request_id]
+        self._text[index] += output.new_text
+        self._ids[index] += output.new_ids
+        event = self._so_far(output.request_id, index) if output.answer is None else self._answer(output.answer)
+        return [event | {"index": index}] if self._batched else [event]
+
+    def _so_far(self, request_id: str, index: int) -> dict[str, Any]:
+        meta = self._meta(request_id, self._prompt_tokens[index], len(self._ids[index]), None)
+        return {"text": self._text[index], "output_ids": list(self._ids[index]), "meta_info": meta}
+
+    def _answer(self, answer: Answer) -> dict[str, Any]:
+        meta = self._meta(answer.request_id, answer.prompt_tokens, answer.completion_tokens, finish_reason(answer))
+        if self._logprobs and answer.logprobs is not None:
+            pairs = zip(answer.logprobs, answer.output_ids, strict=True)
+            meta["output_token_logprobs"] = [[logprob, token, None] for logprob, token in pairs]
+        if self._evidence and answer.evidence is not None:
+            meta["evidence"] = asdict(answer.evidence)
+        if answer.error is not None:
+            return error_body(answer.error) | {"meta_info": meta}
+        return {"text": answer.text, "output_ids": answer.output_ids, "meta_info": meta}
+
+    def _meta(self, request_id: str, prompt: int, completion: int, reason: dict[str, Any] | None) -> dict[str, Any]:
+        return {
+            "id": request_id,
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "finish_reason": reason,
+            "e2e_latency": time.perf_counter() - self._arrival,
+        }
+
+
+def finish_reason(answer: Answer) -> dict[str, Any]:
+    matched = {} if answer.matched is None else {"matched": answer.matched}
+    return {"type": answer.finish_reason} | matched

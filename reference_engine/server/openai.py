@@ -1,0 +1,138 @@
+"""``POST /v1/chat/completions``: from its body to one engine request, and from its answer to OpenAI's shape.
+
+With ``return_evidence`` the answer (or the last event with a choice) has an ``assay_evidence`` field beside OpenAI's
+own.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reference_engine.errors import RequestError
+from reference_engine.request import Answer, Request, SamplingParams, StepOutput
+from reference_engine.server.chat import ChatPrompts, image_sources
+from reference_engine.server.errors import error_body
+from reference_engine.server.images import read_images
+from reference_engine.server.protocol import SAMPLING_FIELDS, ChatBody, read
+from reference_engine.server.worker import Prepared, ServedEngine
+
+_IMAGE = re.compile(r"image_data\[(\d+)\]")
+
+
+def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts) -> ChatCall:
+    """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
+    body = read(ChatBody, raw)
+    if body.model is not None and body.model != engine.config.model:
+        raise RequestError("model", f"{body.model!r} is not served here; known: {engine.config.model}", status=404)
+    sources, fields = image_sources(body.messages)
+    if len(sources) > engine.config.max_images:
+        raise RequestError("messages", f"{len(sources)} images; at most {engine.config.max_images}", status=413)
+    try:
+        request = Request(
+            request_id=f"chatcmpl-{uuid.uuid4().hex}",
+            input_ids=prompts.ids(body.messages),
+            images=read_images(sources, fields=fields, max_pixels=engine.config.max_image_pixels),
+            sampling=_sampling(body),
+            want_evidence=body.return_evidence,
+            want_logprobs=bool(body.logprobs),
+        )
+        return ChatCall(body, Prepared(request, engine.prepare(request)), engine)
+    except RequestError as error:
+        raise RequestError(_renamed(error.field, fields, body), error.message, status=error.status) from None
+
+
+def _sampling(body: ChatBody) -> SamplingParams:
+    if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
+        raise RequestError("max_tokens", "differs from max_completion_tokens; give one of them")
+    given = {name: getattr(body, name) for name in SAMPLING_FIELDS if name != "max_new_tokens"}
+    given["max_new_tokens"] = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    if isinstance(given["stop"], str):
+        given["stop"] = [given["stop"]]
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return SamplingParams(**{name: value for name, value in plain.items() if value is not None})
+
+
+def _renamed(field: str, image_fields: Sequence[str], body: ChatBody) -> str:
+    """The engine's name of a field as a chat client spells it."""
+    found = _IMAGE.fullmatch(field)
+    if found is not None and int(found[1]) < len(image_fields):
+        return image_fields[int(found[1])]
+    if field == "sampling_params.max_new_tokens":
+        return "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    if field in ("input_ids", "image_data") or field.startswith("input_ids["):
+        return "messages"
+    return field.removeprefix("sampling_params.")
+
+
+class ChatCall:
+    def __init__(self, body: ChatBody, prepared: Prepared, engine: ServedEngine) -> None:
+        self.prepared = (prepared,)
+        self.stream = bool(body.stream)
+        self._body = body
+        self._tokenizer = engine.tokenizer
+        self._fields = image_sources(body.messages)[1]
+        self._head = {"id": prepared.request.request_id, "created": int(time.time()), "model": engine.config.model}
+        self._started = False
+
+    def reply(self, answers: Sequence[Answer]) -> tuple[int, Mapping[str, Any]]:
+        [answer] = answers
+        if answer.error is not None:
+            return answer.error.status, self._error(answer)
+        message = {"role": "assistant", "content": answer.text}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": self._logprobs(answer),
+            "finish_reason": answer.finish_reason,
+        }
+        body = self._head | {"object": "chat.completion", "choices": [choice], "usage": usage(answer)}
+        return 200, body | self._evidence(answer)
+
+    def events(self, output: StepOutput) -> list[Mapping[str, Any]]:
+        answer = output.answer
+        if answer is not None and answer.error is not None:
+            return [self._error(answer)]
+        events: list[Mapping[str, Any]] = []
+        if not self._started:
+            events.append(self._chunk({"role": "assistant", "content": ""}))
+            self._started = True
+        if output.new_text:
+            events.append(self._chunk({"content": output.new_text}))
+        if answer is not None:
+            events.append(self._chunk({}, answer.finish_reason, self._logprobs(answer)) | self._evidence(answer))
+            if self._body.stream_options is not None and self._body.stream_options.include_usage:
+                events.append(self._head | {"object": "chat.completion.chunk", "choices": [], "usage": usage(answer)})
+        return events
+
+    def _chunk(self, delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
+
+    def _error(self, answer: Answer) -> dict[str, Any]:
+        error = answer.error or RequestError("engine", "no reason was given", status=500)
+        renamed = RequestError(_renamed(error.field, self._fields, self._body), error.message, status=error.status)
+        return error_body(renamed) | self._evidence(answer)
+
+    def _evidence(self, answer: Answer) -> dict[str, Any]:
+        asked = self._body.return_evidence and answer.evidence is not None
+        return {"assay_evidence": asdict(answer.evidence)} if asked and answer.evidence is not None else {}
+
+    def _logprobs(self, answer: Answer) -> dict[str, Any] | None:
+        """OpenAI's list, one entry a token, the end token included; ``bytes`` are not given."""
+        if answer.logprobs is None:
+            return None
+        pairs = zip(answer.output_ids, answer.logprobs, strict=True)
+        return {"content": [self._token(token, logprob) for token, logprob in pairs]}
+
+    def _token(self, token: int, logprob: float) -> dict[str, Any]:
+        return {"token": self._tokenizer.decode([token]), "logprob": logprob, "bytes": None, "top_logprobs": []}
+
+
+def usage(answer: Answer) -> dict[str, int]:
+    prompt, completion = answer.prompt_tokens, answer.completion_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

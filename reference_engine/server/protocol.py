@@ -1,0 +1,166 @@
+"""What may be sent, each field declared once. Unknown fields and wrong types are refused by name.
+
+``null`` means "not given". Names of ``/generate`` are SGLang's, names of ``/v1/chat/completions`` OpenAI's; the
+sampling fields are those of :class:`reference_engine.request.SamplingParams`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from reference_engine.request import SamplingParams
+from reference_engine.server.errors import from_validation
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
+LARGEST_INTEGER = 2**63 - 1
+
+if TYPE_CHECKING:
+    from reference_engine.request import SamplingParams as WireSampling
+else:
+    WireSampling = pydantic.dataclasses.dataclass(SamplingParams, config=STRICT, frozen=True)
+
+
+class Body(BaseModel):
+    model_config = STRICT
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def read(model: type[AnyBody], raw: bytes) -> AnyBody:
+    """The body, or a :class:`RequestError` naming the first field that is wrong."""
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as invalid:
+        raise from_validation(model, invalid) from None
+
+
+def _list_or_one(value: Any) -> str:
+    return ":list" if isinstance(value, list) else ":one"
+
+
+def _lists_or_ids(value: Any) -> str:
+    return ":lists" if isinstance(value, list) and value and isinstance(value[0], list) else ":ids"
+
+
+def _entry_kind(value: Any) -> str:
+    return ":none" if value is None else _list_or_one(value)
+
+
+def _sampling(value: Any) -> Any:
+    """Nulls dropped, one stop string made a list of it, lists made tuples."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _plain(name, item) for name, item in value.items() if item is not None or name not in SAMPLING_FIELDS}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ValueError(f"{name} does not fit in 64 bits")
+    if name == "stop" and isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _engine_params(value: Any) -> SamplingParams:
+    return SamplingParams(**vars(value))
+
+
+Sampling = Annotated[WireSampling, BeforeValidator(_sampling), AfterValidator(_engine_params)]
+OneSampling = Annotated[Sampling, Tag(":one")]
+ManySamplings = Annotated[list[Sampling], Tag(":list")]
+Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
+OneText = Annotated[str, Tag(":one")]
+ManyTexts = Annotated[list[str], Tag(":list")]
+NoImage = Annotated[None, Tag(":none")]
+ImageEntry = Annotated[NoImage | OneText | ManyTexts, Discriminator(_entry_kind)]
+ManyImageEntries = Annotated[list[ImageEntry], Tag(":list")]
+OneIds = Annotated[list[int], Tag(":ids")]
+ManyIds = Annotated[list[list[int]], Tag(":lists")]
+
+
+def _unless_null(choose: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda value: ":none" if value is None else choose(value)
+
+
+class GenerateBody(Body):
+    """``POST /generate``. ``text`` as a list, or ``input_ids`` as a list of lists, asks for several answers at once."""
+
+    text: Annotated[NoImage | OneText | ManyTexts, Discriminator(_unless_null(_list_or_one))] = None
+    """The prompt with special tokens written out, one image placeholder an image."""
+    input_ids: Annotated[NoImage | OneIds | ManyIds, Discriminator(_unless_null(_lists_or_ids))] = None
+    image_data: Annotated[NoImage | OneText | ManyImageEntries, Discriminator(_unless_null(_list_or_one))] = None
+    """Data URIs or base64. For a list of prompts: a list with an entry for each."""
+    sampling_params: Annotated[NoImage | OneSampling | ManySamplings, Discriminator(_unless_null(_list_or_one))] = None
+    return_logprob: bool = False
+    return_evidence: bool = False
+    stream: bool = False
+
+
+class TextPart(Body):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(Body):
+    url: str
+    """A data URI or base64."""
+    detail: Literal["auto", "low", "high"] | None = None
+    """Accepted for OpenAI's clients; the checkpoint's own processor decides the size."""
+
+
+class ImagePart(Body):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+def _part_kind(value: Any) -> str | None:
+    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    return f":{kind}" if kind in ("text", "image_url") else None
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag(":text")] | Annotated[ImagePart, Tag(":image_url")],
+    Discriminator(
+        _part_kind,
+        custom_error_type="part_type",
+        custom_error_message='A part is {"type": "text"} or {"type": "image_url"}',
+    ),
+]
+
+
+class Message(Body):
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[OneText | Annotated[list[Part], Tag(":list")], Discriminator(_list_or_one)]
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+
+
+class ChatBody(Body):
+    """``POST /v1/chat/completions``. Left-out sampling fields are the engine's defaults: greedy, not temperature 1."""
+
+    model: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: Integer | None = None
+    max_completion_tokens: Integer | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Integer | None = None
+    seed: Integer | None = None
+    stop: Annotated[NoImage | OneText | ManyTexts, Discriminator(_unless_null(_list_or_one))] = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+    n: Literal[1] | None = None
+    """Only one choice is made."""
+    logprobs: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    return_evidence: bool = False

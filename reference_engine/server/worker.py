@@ -1,0 +1,188 @@
+"""The engine's own thread, and the bridge between it and the event loop.
+
+All of the engine but ``prepare`` is touched by that thread alone. Commands go in through a queue; outputs come back
+step by step through ``call_soon_threadsafe``. Which client waits for which request is known to the event loop alone. If
+the thread ends for any reason, every waiting client gets :class:`EngineStopped`, and so does every later one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from reference_engine.config import EngineConfig
+from reference_engine.errors import RequestError
+from reference_engine.request import Answer, Request, StepOutput
+from reference_engine.server.errors import EngineStopped
+
+logger = logging.getLogger(__name__)
+JOIN_SECONDS = 5.0
+
+
+class ServedEngine(Protocol):
+    """What the server needs of an engine."""
+
+    @property
+    def config(self) -> EngineConfig: ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer object."""
+
+    def prepare(self, request: Request) -> Any:
+        """May be called from any thread; the result goes to ``submit``."""
+
+    def submit(self, request: Request, prompt: Any = None) -> None: ...
+
+    def step(self) -> list[StepOutput]: ...
+
+    def abort(self, request_id: str) -> None: ...
+
+    def has_work(self) -> bool: ...
+
+    def counters(self) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    request: Request
+    prompt: Any
+
+
+class Run:
+    """The outputs of some requests, as they come. Iterate to the end, or :meth:`close`: that aborts what still runs."""
+
+    def __init__(self, ids: Iterable[str], abort: Callable[[Sequence[str]], None]) -> None:
+        self._unfinished = set(ids)
+        self._abort = abort
+        self._arrived: asyncio.Queue[StepOutput | EngineStopped] = asyncio.Queue()
+
+    def put(self, output: StepOutput | EngineStopped) -> None:
+        self._arrived.put_nowait(output)
+
+    def __aiter__(self) -> Run:
+        return self
+
+    async def __anext__(self) -> StepOutput:
+        if not self._unfinished:
+            raise StopAsyncIteration
+        output = await self._arrived.get()
+        if isinstance(output, EngineStopped):
+            self._unfinished.clear()
+            raise output
+        if output.answer is not None:
+            self._unfinished.discard(output.request_id)
+        return output
+
+    async def answers(self) -> dict[str, Answer]:
+        return {output.request_id: output.answer async for output in self if output.answer is not None}
+
+    def close(self) -> None:
+        self._abort(sorted(self._unfinished))
+        self._unfinished.clear()
+
+
+class EngineWorker:
+    def __init__(self, engine: ServedEngine) -> None:
+        self.engine = engine
+        self.counters: Mapping[str, float] = engine.counters()
+        """As they were after the latest step."""
+        self.failure: BaseException | None = None
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting: dict[str, Run] = {}
+        self._thread = threading.Thread(target=self._work, name="assay-engine", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and self.failure is None
+
+    # -- called on the event loop
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the thread after its current step. Whoever still waits gets :class:`EngineStopped`."""
+        self._stopping = True
+        self._commands.put(None)
+        await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
+        self._end_all("the server is shutting down")
+
+    def run(self, prepared: Sequence[Prepared]) -> Run:
+        """Submit requests together, so that they can meet in one batch."""
+        if not self.alive or self._stopping:
+            raise EngineStopped(self.why_stopped())
+        run = Run([p.request.request_id for p in prepared], self._abort)
+        self._waiting |= {p.request.request_id: run for p in prepared}
+        self._commands.put(partial(self._submit, list(prepared)))
+        return run
+
+    def why_stopped(self) -> str:
+        if self.failure is not None:
+            return f"it has stopped: {type(self.failure).__name__}: {str(self.failure)[:200]}"
+        return "the server is shutting down" if self._stopping else "it is not running"
+
+    def _abort(self, ids: Sequence[str]) -> None:
+        for request_id in ids:
+            if self._waiting.pop(request_id, None) is not None:
+                self._commands.put(partial(self.engine.abort, request_id))
+
+    def _deliver(self, outputs: Sequence[StepOutput]) -> None:
+        for output in outputs:
+            run = self._waiting.get(output.request_id)
+            if output.answer is not None:
+                self._waiting.pop(output.request_id, None)
+            if run is not None:
+                run.put(output)
+
+    def _end_all(self, why: str) -> None:
+        runs = {id(run): run for run in self._waiting.values()}
+        self._waiting.clear()
+        for run in runs.values():
+            run.put(EngineStopped(why))
+
+    # -- called on the engine's thread
+
+    def _work(self) -> None:
+        try:
+            while self._take_commands():
+                outputs = self.engine.step()
+                self.counters = self.engine.counters()
+                if outputs:
+                    self._on_loop(self._deliver, outputs)
+        except Exception as error:
+            logger.critical("the engine's thread ends, all requests fail", exc_info=True)
+            self.failure = error
+            self._on_loop(lambda: self._end_all(self.why_stopped()))
+
+    def _take_commands(self) -> bool:
+        """Do everything that was asked for since; wait while there is nothing to run. False when told to stop."""
+        while True:
+            try:
+                command = self._commands.get(block=not self.engine.has_work())
+            except queue.Empty:
+                return True
+            if command is None:
+                return False
+            command()
+
+    def _submit(self, prepared: Sequence[Prepared]) -> None:
+        for p in prepared:
+            try:
+                self.engine.submit(p.request, p.prompt)
+            except RequestError as error:
+                answer = Answer(p.request.request_id, [], "", "error", 0, error=error)
+                self._on_loop(self._deliver, [StepOutput(p.request.request_id, [], "", answer)])
+
+    def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *arguments)

@@ -1,0 +1,151 @@
+"""The encoder stage: images of admitted requests in, one tensor of rows an item out, or that item's own error.
+
+An item may own several grids (spans). A pass encodes the grids of one item, or of all requests waiting; the encoder
+says how many rows it returned for each grid, and the rows are split by that, then checked against every span of the
+item. Rows are never padded, truncated or scaled to fit: a mismatch is an :class:`EncoderMismatch`, which fails one
+request.
+
+Shapes: P patches, C values a patch, R rows, D hidden.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from reference_engine.config import ViTBatching
+from reference_engine.errors import EncoderMismatch, RequestError
+from reference_engine.multimodal.placeholders import Grid, Span
+from reference_engine.multimodal.prompt import PreparedItem
+
+logger = logging.getLogger(__name__)
+
+Encoder = Callable[[Tensor, Sequence[Grid]], list[Tensor]]
+"""Pixels [P, C] of all grids in order -> rows [r, D] of each grid, as many as really came back."""
+SplitRows = Callable[[Tensor, Sequence[Sequence[int]], Sequence[Sequence[Span]]], "list[Tensor | EncoderMismatch]"]
+MAX_PATCHES_A_PASS = 1 << 16
+"""Bounds the memory of one pass; a single larger item still gets a pass of its own."""
+
+
+def split_rows(
+    rows_RD: Tensor, row_counts: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]
+) -> list[Tensor | EncoderMismatch]:
+    """Cut one pass's rows into items. ``row_counts`` holds, per item and span, the rows the encoder RETURNED.
+
+    An item's rows are all of its spans' rows; each span must hold exactly as many placeholders. Where one does not, the
+    item gets an :class:`EncoderMismatch` instead of rows, and its neighbours keep their own.
+    """
+    sizes = [sum(counts) for counts in row_counts]
+    if sum(sizes) != len(rows_RD):
+        raise ValueError(f"the encoder returned {len(rows_RD)} rows but reported {sizes}")
+    split: list[Tensor | EncoderMismatch] = []
+    for item, (rows, counts, item_spans) in enumerate(zip(rows_RD.split(sizes), row_counts, spans, strict=True)):
+        holds = span_lengths(item_spans)
+        fits = list(counts) == holds
+        split.append(rows if fits else EncoderMismatch(item, list(item_spans), sum(holds), sum(counts)))
+    return split
+
+
+def span_lengths(spans: Sequence[Span]) -> list[int]:
+    """Placeholders each span holds."""
+    return [end - start + 1 for start, end in spans]
+
+
+@dataclass(frozen=True)
+class EncodedItem:
+    """What one item got: its rows, or why not."""
+
+    rows_RD: Tensor | None
+    error: RequestError | None
+    row_counts: list[int]
+    """Rows assigned to each of its spans."""
+    pass_items: int
+    """Items that shared the pass."""
+    waiting_items: int = 1
+    """Items there were to encode at that moment, in however many passes."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    request: int
+    item: PreparedItem
+
+
+class VisionStage:
+    """Encodes what is waiting, in passes as the toggle says, and counts what it did."""
+
+    def __init__(self, encoder: Encoder, batching: ViTBatching, split: SplitRows = split_rows) -> None:
+        self.encoder = encoder
+        self.batching = batching
+        self.split = split
+        self.passes = 0
+        self.items = 0
+        self.seconds = 0.0
+
+    def encode(self, requests: Sequence[Sequence[PreparedItem]]) -> list[list[EncodedItem]]:
+        """Every request's items, in order. Raises nothing for what a single item does wrong."""
+        jobs = [_Job(i, item) for i, items in enumerate(requests) for item in items]
+        encoded: list[list[EncodedItem]] = [[] for _ in requests]
+        for group in self._passes(jobs):
+            for job, result in zip(group, self._run_isolated(group), strict=True):
+                encoded[job.request].append(replace(result, waiting_items=len(jobs)))
+        return encoded
+
+    def _passes(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+        group: list[_Job] = []
+        patches = 0
+        for job in jobs:
+            size = len(job.item.pixels_PC)
+            if group and (self.batching == "per_item" or patches + size > MAX_PATCHES_A_PASS):
+                yield group
+                group, patches = [], 0
+            group.append(job)
+            patches += size
+        if group:
+            yield group
+
+    def _run_isolated(self, group: list[_Job]) -> list[EncodedItem]:
+        """One pass; if it raises, one pass an item, so that only the item at fault fails."""
+        try:
+            return self._run(group)
+        except Exception as error:
+            if len(group) > 1:
+                logger.warning("encoder pass over %d items failed (%s); encoding them one by one", len(group), error)
+                return [result for job in group for result in self._run_isolated([job])]
+            logger.exception("the encoder failed on image_data[%d]", group[0].item.index)
+            wrong = RequestError(f"image_data[{group[0].item.index}]", f"the encoder failed: {error}", status=500)
+            return [EncodedItem(None, wrong, [0] * len(group[0].item.grids), 1)]
+
+    def _run(self, group: list[_Job]) -> list[EncodedItem]:
+        items = [job.item for job in group]
+        started = time.perf_counter()
+        rows = self.encoder(torch.cat([i.pixels_PC for i in items]), [g for i in items for g in i.grids])
+        self.seconds += time.perf_counter() - started
+        self.passes += 1
+        self.items += len(items)
+        returned = iter([len(r) for r in rows])
+        counts = [[next(returned) for _ in item.grids] for item in items]
+        split = split_rows if self.batching == "per_item" else self.split
+        parts = split(torch.cat(rows), counts, [item.spans for item in items])
+        return [_result(*of_item, len(items)) for of_item in zip(items, parts, counts, strict=True)]
+
+
+def _result(item: PreparedItem, part: Tensor | EncoderMismatch, counts: list[int], pass_items: int) -> EncodedItem:
+    if isinstance(part, EncoderMismatch):
+        error = EncoderMismatch(item.index, part.spans, part.expected, part.rows)
+        return EncodedItem(None, error, _assigned(counts, part.rows), pass_items)
+    return EncodedItem(part, None, _assigned(counts, len(part)), pass_items)
+
+
+def _assigned(counts: list[int], rows: int) -> list[int]:
+    """``rows`` laid over an item's spans: the encoder's own counts unless the split gave the item another number."""
+    if sum(counts) == rows:
+        return counts
+    taken = [min(count, max(0, rows - sum(counts[:i]))) for i, count in enumerate(counts)]
+    taken[-1] += rows - sum(taken)
+    return taken

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.implementations import get_implementation, implementation_names
+from harness.implementations.base import Implementation, Unsupported
+
+
+def test_unknown_implementation_lists_the_known_ones() -> None:
+    with pytest.raises(LookupError, match="unknown implementation 'vlm9'; known: reference, transformers"):
+        get_implementation("vlm9")
+
+
+def test_unknown_fault_lists_the_known_ones() -> None:
+    with pytest.raises(LookupError, match="unknown fault 'F9-99'; known: F1-01"):
+        get_implementation("reference", "F9-99")
+
+
+def test_no_fault_can_be_planted_in_somebody_elses_engine() -> None:
+    with pytest.raises(LookupError, match="cannot be planted in transformers"):
+        get_implementation("transformers", "F1-01")
+
+
+@pytest.mark.parametrize("name", implementation_names())
+def test_every_implementation_names_itself_and_offers_something(name: str) -> None:
+    found = get_implementation(name)
+    assert found.name == name
+    assert found.version[0].isdigit()
+    assert found.supported()
+
+
+def test_the_reference_offers_everything() -> None:
+    assert get_implementation("reference").supported() == Implementation.capabilities()
+
+
+def test_a_missing_capability_is_named_with_version_and_reason() -> None:
+    bare = Implementation("bare", "1.2", reasons={"pad_ids": "it has no prefix cache"})
+    with pytest.raises(Unsupported, match=r"^unsupported: bare 1\.2 has no pad_ids: it has no prefix cache$"):
+        bare.require("pad_ids")

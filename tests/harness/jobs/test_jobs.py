@@ -1,0 +1,137 @@
+"""The shipped jobs against a real stand-in server: green when it behaves, red for each way in which it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.errors import LaunchError, TargetDied, UsageError
+from harness.jobs import JobContext, find_jobs
+from harness.jobs.performance import Performance
+from harness.jobs.token_drift import TokenDrift
+from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
+from harness.records import load_record
+from harness.verdict import exit_code
+
+MakeContext = Callable[..., JobContext]
+
+
+def statuses(context: JobContext) -> dict[str, str]:
+    return {filed.verdict.check: filed.verdict.status for filed in context.filed}
+
+
+def test_drift_is_seen_off_and_gone_on(make_context: MakeContext) -> None:
+    context = make_context()
+    TokenDrift().run(context)
+    found = {filed.verdict.check: filed.verdict for filed in context.filed}
+    off, on = found["drift as computed (off)"], found["no token lost (on)"]
+    assert (off.status, on.status) == ("pass", "pass")
+    assert off.figure == off.threshold
+    assert off.figure is not None
+    assert off.figure > 10
+    assert on.figure == 0
+    assert set(statuses(context).values()) == {"pass"}
+
+
+def test_a_target_that_always_retokenizes_turns_on_red(make_context: MakeContext) -> None:
+    context = make_context({"on": ["--avoid-retokenize", "off"]})
+    TokenDrift().run(context)
+    found = statuses(context)
+    assert found["drift as computed (off)"] == "pass"
+    assert found["no token lost (on)"] == "fail"
+    assert found["ids run = ids sent (on)"] == "fail"
+
+
+def test_a_target_that_drops_a_token_is_not_taken_for_one_that_retokenizes(make_context: MakeContext) -> None:
+    context = make_context({"*": ["--drops-last-id"]})
+    TokenDrift().run(context)
+    found = statuses(context)
+    assert (found["drift as computed (off)"], found["no token lost (on)"]) == ("fail", "fail")
+
+
+def test_batching_that_keeps_rows_apart_passes(make_context: MakeContext) -> None:
+    context = make_context()
+    VitBatching().run(context)
+    assert set(statuses(context).values()) == {"pass"}
+    assert exit_code(context.filed) == 0
+
+
+def test_the_planted_split_turns_the_job_red_and_names_it(make_context: MakeContext) -> None:
+    context = make_context(plant="F1-01")
+    VitBatching().run(context)
+    found = statuses(context)
+    assert found["span length = encoder rows (per_item)"] == "pass"
+    assert found["span length = encoder rows (cross_request)"] == "fail"
+    assert found["accuracy unchanged (per_item to cross_request)"] == "fail"
+    assert exit_code(context.filed) == 1
+    rows = next(f.verdict for f in context.filed if f.verdict.check == "span length = encoder rows (cross_request)")
+    wrong = rows.evidence["wrong"][0]
+    assert wrong["request"].startswith("batch-")
+    assert sum(wrong["placeholders"]) == wrong["expected"] > wrong["rows"][0]
+
+
+def test_the_drill_passes_because_the_checks_fail(make_context: MakeContext) -> None:
+    context = make_context()
+    VitBatching().run(context)
+    VitBatchingDrill().run(context)
+    outer = context.filed[-1]
+    assert (outer.verdict.check, outer.verdict.status) == ("planted F1-01 is caught", "pass")
+    assert sum(filed.drill and filed.verdict.status == "fail" for filed in context.filed) == 4
+    assert exit_code(context.filed) == 0
+
+
+def test_the_drill_fails_when_the_fault_does_not_act(make_context: MakeContext) -> None:
+    context = make_context({"cross_request": ["--vit-batching", "per_item"]}, samples=8)
+    VitBatchingDrill().run(context)
+    assert context.filed[-1].verdict.status == "fail"
+
+
+def test_batching_that_never_shares_a_pass_is_not_exercised(make_context: MakeContext) -> None:
+    context = make_context({"cross_request": ["--vit-batching", "per_item"]})
+    VitBatching().run(context)
+    assert statuses(context)["cross_request = per_item, token for token"] == "not_exercised"
+
+
+def test_rows_one_short_are_seen(make_context: MakeContext) -> None:
+    context = make_context({"cross_request": ["--wrong-rows"]}, samples=8)
+    VitBatching().run(context)
+    assert statuses(context)["span length = encoder rows (cross_request)"] == "fail"
+
+
+def test_a_slower_setting_is_a_regression(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Performance, "compares", ("avoid_retokenize",))
+    context = make_context({"on": ["--delay", "0.05"]}, samples=4)
+    Performance().run(context)
+    found = {filed.verdict.check: filed.verdict for filed in context.filed}
+    ttft = found["TTFT, avoid_retokenize on / off"]
+    assert ttft.status == "fail"
+    assert ttft.figure is not None
+    assert ttft.figure > 2
+
+
+def test_death_in_the_middle_keeps_what_was_measured(make_context: MakeContext) -> None:
+    context = make_context({"on": ["--dies-after", "5"]})
+    with pytest.raises(TargetDied, match=r"server on ended with exit code 3 while answering request drift-\d+"):
+        TokenDrift().run(context)
+    events = load_record(context.recorder.partial)["events"]
+    answers = [event["setting"] for event in events if event["event"] == "answer"]
+    assert answers.count("off") == 16
+    assert 1 <= answers.count("on") <= 5
+    stops = {event["setting"]: event["log_tail"] for event in events if event["event"] == "stop"}
+    assert "told to die" in stops["on"]
+
+
+def test_death_at_start_leaves_no_other_server(make_context: MakeContext) -> None:
+    context = make_context({"on": ["--dies-at-start"]})
+    with pytest.raises(LaunchError, match="cannot find its weights"):
+        TokenDrift().run(context)
+
+
+def test_jobs_are_found_by_name() -> None:
+    assert [job.name for job in find_jobs([])] == ["token-drift", "vit-batching", "vit-batching-drill", "performance"]
+    assert [job.name for job in find_jobs([], plant="F1-01")] == ["vit-batching"]
+    with pytest.raises(UsageError, match="unknown job 'tokendrift'; known: token-drift"):
+        find_jobs(["tokendrift"])
+    with pytest.raises(UsageError, match="those that do: vit-batching"):
+        find_jobs(["token-drift"], plant="F1-01")

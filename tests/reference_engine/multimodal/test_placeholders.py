@@ -1,0 +1,95 @@
+"""Expanding, finding and taking out placeholders, on plain lists."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_engine.errors import RequestError
+from reference_engine.multimodal.placeholders import (
+    build_padded_input_ids,
+    contract_input_ids,
+    expand_input_ids,
+    item_offsets,
+    placeholder_runs,
+    resolve_image_token_counts,
+)
+
+PAD, END, START = 9, 7, 8
+texts = st.lists(st.integers(0, 6), max_size=5)
+items = st.lists(st.integers(1, 4), min_size=1, max_size=3)
+
+
+def replacement(counts: list[int]) -> list[int]:
+    ids: list[int] = []
+    for count in counts:
+        ids += [*([END, START] if ids else []), *[PAD] * count]
+    return ids
+
+
+@st.composite
+def prompts(draw: st.DrawFn) -> tuple[list[int], list[list[int]]]:
+    """Ids with one placeholder an image (adjacent ones too), and the counts of every image's spans."""
+    counts = draw(st.lists(items, max_size=4))
+    ids = draw(texts)
+    for _ in counts:
+        ids = [*ids, PAD, *draw(texts)]
+    return ids, counts
+
+
+@given(prompts())
+def test_expanding_keeps_everything_else_and_records_every_span(prompt: tuple[list[int], list[list[int]]]) -> None:
+    ids, counts = prompt
+    replacements = [replacement(c) for c in counts]
+    expansion = expand_input_ids(ids, PAD, replacements)
+    assert [[end - start + 1 for start, end in spans] for spans in expansion.spans] == counts
+    assert all(set(expansion.ids[a : b + 1]) == {PAD} for spans in expansion.spans for a, b in spans)
+    assert sum(i == PAD for i in expansion.ids) == sum(map(sum, counts))
+    assert contract_input_ids(expansion.ids, expansion.spans, replacements, PAD) == ids
+    assert expand_input_ids(expansion.ids, PAD, replacements) == expansion
+    assert item_offsets(expansion.ids, PAD, counts) == expansion.spans
+
+
+@given(prompts(), st.integers(-3, 3))
+def test_any_other_number_of_placeholders_is_refused(prompt: tuple[list[int], list[list[int]]], more: int) -> None:
+    ids, counts = prompt
+    wrong = ids.count(PAD) + more
+    if more == 0 or wrong < 0 or wrong == sum(map(sum, counts)):
+        return
+    ids = [PAD] * wrong
+    with pytest.raises(RequestError) as caught:
+        expand_input_ids(ids, PAD, [replacement(c) for c in counts], field="text")
+    assert (caught.value.status, caught.value.field) == (422, "text")
+    assert f"holds {wrong} image placeholder(s) but the request has {len(counts)} image(s)" in caught.value.message
+
+
+def test_runs_of_the_right_total_but_wrong_lengths_are_refused() -> None:
+    with pytest.raises(RequestError):
+        expand_input_ids([PAD, PAD, 1, PAD, PAD, PAD], PAD, [[PAD] * 3, [PAD] * 2])
+    with pytest.raises(RequestError):
+        item_offsets([PAD, 1, PAD], PAD, [[2]])
+    with pytest.raises(RequestError):
+        item_offsets([PAD, PAD, PAD], PAD, [[2]])
+
+
+def test_contracting_refuses_ids_that_were_changed() -> None:
+    with pytest.raises(ValueError, match="item 0"):
+        contract_input_ids([1, PAD, 5, PAD], [[(1, 3)]], [[PAD] * 3], PAD)
+
+
+def test_padding_covers_both_ends_of_every_span() -> None:
+    ids = [1, PAD, PAD, 2, PAD, PAD, 3]
+    assert build_padded_input_ids(ids, [([(1, 2), (4, 4)], 100), ([(5, 5)], 200)]) == [1, 100, 100, 2, 100, 200, 3]
+    assert ids == [1, PAD, PAD, 2, PAD, PAD, 3]
+
+
+def test_runs_and_counts() -> None:
+    class Family:
+        merge_size = 2
+
+        def grids(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+            return [(1, size[1] // 14, size[0] // 14)] * 2
+
+    assert placeholder_runs([PAD, 1, PAD, PAD], PAD) == [(0, 0), (2, 3)]
+    assert resolve_image_token_counts(Family(), [(28, 84), (56, 56)]) == [[3, 3], [4, 4]]
