@@ -6,6 +6,6 @@ cd "$(dirname -- "$0")/.."
 {
     echo "# Every package of the tested environment, at the version it was tested with: written by ci/freeze.sh."
     echo "# ci/setup.sh takes torch's build (CPU, CUDA, ROCm) from the machine, or keeps the one that is there."
-    "${ASSAY_VENV:-.venv}/bin/python" -m pip freeze --all --exclude-editable --exclude pip |
+    "${SETUP_VENV:-.venv}/bin/python" -m pip freeze --all --exclude-editable --exclude pip |
         sed -n 's/^\([A-Za-z0-9._-]*==[^+ ]*\)+[A-Za-z0-9.]*$/\1/; /==/p' | sort -f
 } >constraints.txt

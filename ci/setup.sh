@@ -4,16 +4,17 @@
 #   ci/setup.sh assay run        ci/setup.sh pytest        ci/setup.sh        (only set up)
 #
 # Needs Python 3.11 or later, and pip's usual access to a package index. Does nothing when nothing changed.
-#   ASSAY_PYTHON=/path/to/python   the interpreter to build .venv from. If it, or the active virtual or conda
+#   SETUP_PYTHON=/path/to/python   the interpreter to build .venv from. If it, or the active virtual or conda
 #                                  environment, has torch already (CUDA, ROCm), that torch is used, never changed.
-#   ASSAY_TORCH_INDEX=URL          a further index to take torch from, e.g. PyTorch's index of CPU or ROCm wheels.
-#   ASSAY_TORCH=cpu                install the CPU build even where there is a GPU, and whatever torch there is.
-#   ASSAY_VENV=/path               where the environment goes instead of .venv.
+#   SETUP_TORCH_INDEX=URL          a further index to take torch from, e.g. PyTorch's index of CPU or ROCm wheels.
+#   SETUP_TORCH=cpu                install the CPU build even where there is a GPU, and whatever torch there is.
+#   SETUP_VENV=/path               where the environment goes instead of .venv.
+# What is given once is remembered in .venv; remove .venv to start anew.
 # Exit code 2: could not set up (the last line says what to do); otherwise the code of the command.
 set -eu
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-VENV=${ASSAY_VENV:-$ROOT/.venv}
+VENV=${SETUP_VENV:-$ROOT/.venv}
 PY=$VENV/bin/python
 STAMP=$VENV/assay-setup.stamp
 TORCH=$(sed -n 's/^torch==//p' "$ROOT/constraints.txt")
@@ -22,9 +23,17 @@ TORCHVISION=$(sed -n 's/^torchvision==//p' "$ROOT/constraints.txt")
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$1"; shift; for line in "$@"; do say "  $line"; done; exit 2; }
 
+remembered() { sed -n "s/^$1=//p" "$VENV/remembered" 2>/dev/null || true; }
+SETUP_PYTHON=${SETUP_PYTHON:-$(remembered python)}
+SETUP_TORCH=${SETUP_TORCH:-$(remembered torch)}
+SETUP_TORCH_INDEX=${SETUP_TORCH_INDEX:-$(remembered index)}
+
+# What a whole new environment depends on; when only the rest changed, .venv is brought up to date instead.
+foundation() { echo "$SETUP_PYTHON, torch $TORCH, torchvision $TORCHVISION, $SETUP_TORCH $SETUP_TORCH_INDEX"; }
+
 wanted() {
     cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" "$ROOT/ci/setup.sh" "$ROOT/ci/mend_torchvision.py" | cksum
-    echo "$ROOT ${ASSAY_PYTHON:-} ${ASSAY_TORCH:-} ${ASSAY_TORCH_INDEX:-}"
+    echo "$ROOT $(foundation)"
 }
 
 is_ready() { [ -x "$PY" ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$(wanted)" ]; }
@@ -32,9 +41,9 @@ is_ready() { [ -x "$PY" ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$(wanted)
 usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 find_python() {
-    if [ -n "${ASSAY_PYTHON:-}" ]; then
-        usable "$ASSAY_PYTHON" || die "ASSAY_PYTHON=$ASSAY_PYTHON is not a Python 3.11 or later with venv and ensurepip"
-        echo "$ASSAY_PYTHON"
+    if [ -n "$SETUP_PYTHON" ]; then
+        usable "$SETUP_PYTHON" || die "SETUP_PYTHON=$SETUP_PYTHON is not a Python 3.11 or later with venv and ensurepip"
+        echo "$SETUP_PYTHON"
         return
     fi
     for name in ${VIRTUAL_ENV:+"$VIRTUAL_ENV/bin/python"} ${CONDA_PREFIX:+"$CONDA_PREFIX/bin/python"} \
@@ -46,7 +55,7 @@ find_python() {
         fi
     done
     die "no Python 3.11 or later with venv and ensurepip was found on PATH" \
-        "install one (Debian, Ubuntu: apt-get install python3 python3-venv), or set ASSAY_PYTHON=/path/to/python"
+        "install one (Debian, Ubuntu: apt-get install python3 python3-venv), or set SETUP_PYTHON=/path/to/python"
 }
 
 # "VERSION FOLDER" of the torch that an interpreter has already; nothing when it has none or one that is too old.
@@ -67,24 +76,24 @@ pip_install() {
     [ -t 2 ] && quiet=
     # shellcheck disable=SC2086
     "$PY" -m pip install $quiet --disable-pip-version-check \
-        ${ASSAY_TORCH_INDEX:+--extra-index-url "$ASSAY_TORCH_INDEX"} "$@" >&2
+        ${SETUP_TORCH_INDEX:+--extra-index-url "$SETUP_TORCH_INDEX"} "$@" >&2
 }
 
 torch_failed() {
     die "torch $TORCH could not be installed (pip's message is above)" \
-        "activate an environment that has torch, or set ASSAY_TORCH_INDEX=URL to an index that has it, and run again"
+        "activate an environment that has torch, or set SETUP_TORCH_INDEX=URL to an index that has it, and run again"
 }
 
 # Installs torch: the CPU build where there is no GPU, else the build for the GPU.
 install_torch() {
-    if [ "${ASSAY_TORCH:-}" != cpu ] && has_nvidia; then
-        say "torch $TORCH for NVIDIA GPUs (several GB; ASSAY_TORCH=cpu takes the CPU build instead)"
+    if [ "$SETUP_TORCH" != cpu ] && has_nvidia; then
+        say "torch $TORCH for NVIDIA GPUs (several GB; SETUP_TORCH=cpu takes the CPU build instead)"
         pip_install "torch==$TORCH" || torch_failed
-    elif [ "${ASSAY_TORCH:-}" != cpu ] && has_amd; then
-        [ -n "${ASSAY_TORCH_INDEX:-}" ] || die "an AMD GPU is here, and the usual index has no torch for ROCm" \
-            "activate an environment that has it, or set ASSAY_TORCH_INDEX to the URL that PyTorch's page shows for ROCm," \
-            "or set ASSAY_TORCH=cpu to leave the GPU alone; then run again"
-        say "torch $TORCH for AMD GPUs, from ASSAY_TORCH_INDEX"
+    elif [ "$SETUP_TORCH" != cpu ] && has_amd; then
+        [ -n "$SETUP_TORCH_INDEX" ] || die "an AMD GPU is here, and the usual index has no torch for ROCm" \
+            "activate an environment that has it, or set SETUP_TORCH_INDEX to the URL that PyTorch's page shows for ROCm," \
+            "or set SETUP_TORCH=cpu to leave the GPU alone; then run again"
+        say "torch $TORCH for AMD GPUs, from SETUP_TORCH_INDEX"
         pip_install "torch==$TORCH" || torch_failed
     elif [ "$(uname -s)" = Darwin ]; then
         say "torch $TORCH"
@@ -94,7 +103,7 @@ install_torch() {
         pip_install "torch==$TORCH+cpu" 2>"$VENV/torch-cpu.log" && return
         say "pip's indexes have no CPU-only build of torch $TORCH (details: $VENV/torch-cpu.log)."
         say "Going on with the plain one: it works without a GPU, but brings several GB of CUDA libraries."
-        say "To avoid that, stop now (Ctrl-C) and set ASSAY_TORCH_INDEX to the URL that PyTorch's page shows for CPU."
+        say "To avoid that, stop now (Ctrl-C) and set SETUP_TORCH_INDEX to the URL that PyTorch's page shows for CPU."
         [ -t 0 ] && sleep 8
         pip_install "torch==$TORCH" || torch_failed
     fi
@@ -107,15 +116,12 @@ borrow_torch() {
     say "torch $1 of $2 is used as it is"
 }
 
-# What a whole new environment depends on; when only the rest changed, .venv is brought up to date instead.
-foundation() { echo "$1 torch $TORCH, torchvision $TORCHVISION, ${ASSAY_TORCH:-any} ${ASSAY_TORCH_INDEX:-}"; }
-
 new_environment() {
-    base=$1
+    base=$(find_python)
     say "Python $("$base" -c 'import platform; print(platform.python_version())') at $base, environment in $VENV"
-    "$base" -m venv --clear "$VENV" || die "could not make $VENV with $base" "set ASSAY_PYTHON to another Python, or ASSAY_VENV to a folder you may write"
+    "$base" -m venv --clear "$VENV" || die "could not make $VENV with $base" "set SETUP_PYTHON to another Python, or SETUP_VENV to a folder you may write"
     existing=
-    [ "${ASSAY_TORCH:-}" = cpu ] || existing=$(torch_of "$base")
+    [ "$SETUP_TORCH" = cpu ] || existing=$(torch_of "$base")
     if [ -n "$existing" ]; then
         borrow_torch "${existing%% *}" "${existing#* }"
         echo "torch==${existing%% *}" >"$VENV/torch-constraints.txt"
@@ -123,13 +129,13 @@ new_environment() {
         install_torch
         printf 'torch==%s\ntorchvision==%s\n' "$TORCH" "$TORCHVISION" >"$VENV/torch-constraints.txt"
     fi
-    foundation "$base" >"$VENV/foundation"
+    printf 'python=%s\ntorch=%s\nindex=%s\n' "$SETUP_PYTHON" "$SETUP_TORCH" "$SETUP_TORCH_INDEX" >"$VENV/remembered"
+    foundation >"$VENV/foundation"
 }
 
 set_up() {
-    base=$(find_python)
-    if [ ! -x "$PY" ] || [ "$(cat "$VENV/foundation" 2>/dev/null)" != "$(foundation "$base")" ]; then
-        new_environment "$base"
+    if [ ! -x "$PY" ] || [ "$(cat "$VENV/foundation" 2>/dev/null)" != "$(foundation)" ]; then
+        new_environment
     fi
     {
         sed '/^torch\(vision\)\{0,1\}==/d' "$ROOT/constraints.txt"

@@ -17,6 +17,8 @@ from harness.errors import JobError
 from harness.verdict import INTERRUPTED, NOT_DONE, PASSED
 
 WIDTH_WITHOUT_TERMINAL = 140
+JOB_NAMES = "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, performance."
+"""Written out, so that ``--help`` need not load what the jobs need."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,8 @@ def _guarded(work: Callable[[], int]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="assay", description="Does a serving engine run exactly what it was sent?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="run jobs on launched servers, judge, record and show"))
+    run = "run jobs on launched servers, judge, record and show"
+    _add_run(commands.add_parser("run", help=run, description=run.capitalize() + ".", epilog=JOB_NAMES))
     commands.add_parser("serve", help="serve the reference engine over HTTP (assay serve --help)", add_help=False)
     commands.add_parser("sentinel", help="accuracy or sensitivity of the sentinel model", add_help=False)
     report = commands.add_parser("report", help="make the page of a run record again")

@@ -29,7 +29,7 @@ from reference_engine.sentinels import PACKAGED, resolve_model
 
 DEFAULT_MODEL = "sentinel-qwen2.5-vl"
 DEFAULT_DIRECTORY = Path("assay-runs")
-ACCURACY_FLOORS = {DEFAULT_MODEL: 0.85}
+ACCURACY_FLOORS = {DEFAULT_MODEL: 0.9}
 """What each packaged model must answer right; far above what any planted fault leaves."""
 
 

@@ -19,7 +19,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from reference_engine.config import EngineConfig
 from reference_engine.errors import ConfigError
-from reference_engine.faults import FAULTS
 from reference_engine.sentinels import resolve_model
 from reference_engine.server.calls import Limits
 from reference_engine.server.listening import Listener, ListenError, serve
@@ -67,12 +66,19 @@ def engine_config(options: argparse.Namespace, environ: Mapping[str, str]) -> En
     for name in sorted(set(environ) - NOT_SETTINGS):
         if name.startswith("ASSAY_") and name.removeprefix("ASSAY_").lower() not in names:
             raise ConfigError(f"{name} in the environment is not a setting; known: {', '.join(sorted(names))}")
-    if config.plant is not None and config.plant not in FAULTS:
-        raise ConfigError(f"plant: unknown fault {config.plant!r}; known: {', '.join(sorted(FAULTS))}")
-    if config.plant is not None and not options.allow_plant:
-        raise ConfigError(f"plant: {config.plant} makes answers wrong on purpose; add --allow-plant if that is meant")
+    if config.plant is not None:
+        _check_plant(config.plant, allowed=options.allow_plant)
     resolve_model(config.model)
     return config
+
+
+def _check_plant(fault: str, *, allowed: bool) -> None:
+    from reference_engine.faults import FAULTS  # imports torch
+
+    if fault not in FAULTS:
+        raise ConfigError(f"plant: unknown fault {fault!r}; known: {', '.join(sorted(FAULTS))}")
+    if not allowed:
+        raise ConfigError(f"plant: {fault} makes answers wrong on purpose; add --allow-plant if that is meant")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -37,7 +37,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts) -> ChatCal
             request_id=f"chatcmpl-{uuid.uuid4().hex}",
             input_ids=prompts.ids(body.messages),
             images=read_images(sources, fields=fields, max_pixels=engine.config.max_image_pixels),
-            sampling=_sampling(body),
+            sampling=chat_sampling(body),
             want_evidence=body.return_evidence,
             want_logprobs=bool(body.logprobs),
         )
@@ -46,7 +46,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts) -> ChatCal
         raise RequestError(_renamed(error.field, fields, body), error.message, status=error.status) from None
 
 
-def _sampling(body: ChatBody) -> SamplingParams:
+def chat_sampling(body: ChatBody) -> SamplingParams:
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
         raise RequestError("max_tokens", "differs from max_completion_tokens; give one of them")
     given = {name: getattr(body, name) for name in SAMPLING_FIELDS if name != "max_new_tokens"}

@@ -17,14 +17,14 @@ SETUP = ROOT / "ci" / "setup.sh"
 
 
 def set_up(tmp_path: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "ASSAY_VENV": str(tmp_path / "venv")} | environment
+    environment = {"PATH": os.environ["PATH"], "SETUP_VENV": str(tmp_path / "venv")} | environment
     return subprocess.run([SETUP, *command], env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_an_interpreter_that_is_none_is_refused(tmp_path: Path) -> None:
-    done = set_up(tmp_path, "true", ASSAY_PYTHON="/bin/cat")
+    done = set_up(tmp_path, "true", SETUP_PYTHON="/bin/cat")
     assert done.returncode == 2
-    assert done.stderr.strip() == "setup: ASSAY_PYTHON=/bin/cat is not a Python 3.11 or later with venv and ensurepip"
+    assert done.stderr.strip() == "setup: SETUP_PYTHON=/bin/cat is not a Python 3.11 or later with venv and ensurepip"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -36,7 +36,7 @@ def test_no_python_at_all_says_what_to_install(tmp_path: Path) -> None:
     done = set_up(tmp_path, "true", PATH=str(tools))
     assert done.returncode == 2
     assert "no Python 3.11 or later" in done.stderr
-    assert "set ASSAY_PYTHON" in done.stderr
+    assert "set SETUP_PYTHON" in done.stderr
 
 
 def test_a_lock_left_by_a_dead_process_is_taken_over(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_lock_left_by_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     (lock / "pid").write_text(str(ended.pid))
-    done = set_up(tmp_path, "true", ASSAY_PYTHON="/bin/cat")
+    done = set_up(tmp_path, "true", SETUP_PYTHON="/bin/cat")
     assert done.returncode == 2
     assert "another set-up" not in done.stderr
     assert not lock.exists()

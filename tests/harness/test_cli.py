@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from processes import gone_within, read_pid
 
+from harness import cli
 from harness.cli import main
+from harness.jobs import JOBS
 from harness.records import load_record
 
 HERE = Path(__file__).parent
@@ -136,6 +138,10 @@ def test_report_refuses_what_is_no_record(tmp_path: Path, capsys: pytest.Capture
 def test_version_names_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert "torch" in capsys.readouterr().out
+
+
+def test_help_names_every_shipped_job() -> None:
+    assert cli.JOB_NAMES.partition(": ")[2].rstrip(".").split(", ") == list(JOBS)
 
 
 def test_bad_usage_is_2() -> None:

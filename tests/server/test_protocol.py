@@ -8,7 +8,7 @@ import pytest
 from reference_engine import RequestError, SamplingParams
 from reference_engine.server.errors import field_name
 from reference_engine.server.native import spread
-from reference_engine.server.openai import _sampling
+from reference_engine.server.openai import chat_sampling
 from reference_engine.server.protocol import SAMPLING_FIELDS, ChatBody, GenerateBody, read
 
 OTHER = {
@@ -42,7 +42,7 @@ def test_every_sampling_field_survives_every_way_in(name: str) -> None:
     shared = spread(generate(text=["a", "b"], sampling_params={name: OTHER[name]}), 9)
     first, second = spread(generate(text=["a", "b"], sampling_params=[{name: OTHER[name]}, {}]), 9)
     chat_name = "max_tokens" if name == "max_new_tokens" else name
-    chat = _sampling(read(ChatBody, json.dumps({"messages": MESSAGES, chat_name: OTHER[name]}).encode()))
+    chat = chat_sampling(read(ChatBody, json.dumps({"messages": MESSAGES, chat_name: OTHER[name]}).encode()))
     assert single.sampling == shared[0].sampling == shared[1].sampling == first.sampling == chat == wanted
     assert second.sampling == SamplingParams()
 
