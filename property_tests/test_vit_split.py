@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.implementations.base import Refusal, SplitRows
-from property_tests.strategies import EncoderBatch, batches, build_batch
+from property_tests.strategies import EncoderBatch, batches, build_batch, span_counts
 
 SEVERAL_FIRST = build_batch([[2, 3, 1], [4], [2]])
 SEVERAL_MIDDLE = build_batch([[4], [2, 3, 1], [2]])
 SEVERAL_LAST = build_batch([[4], [2], [2, 3, 1]])
 EQUAL_TOTALS = build_batch([[3, 2], [2, 3], [5], [1, 4]])
+others = st.lists(span_counts(), max_size=3)
+uneven_counts = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(lambda counts: [*counts, counts[0] + 1])
+"""Spans of one item that are not the same read backwards."""
 
 
 @example(batch=SEVERAL_FIRST)
@@ -46,17 +49,14 @@ def test_a_mismatch_fails_that_item_alone(
     assert results[:item] + results[item + 1 :] == batch.items[:item] + batch.items[item + 1 :]
 
 
-@example(batch=build_batch([[3, 2], [5]]), item=0)
-@example(batch=build_batch([[5], [1, 4]]), item=1)
-@given(batch=batches(), item=st.integers(0, 5))
+@example(before=[], uneven=[3, 2], after=[[5]])
+@example(before=[[5]], uneven=[1, 4], after=[])
+@given(before=others, uneven=uneven_counts, after=others)
 def test_equal_totals_with_other_boundaries_are_a_mismatch(
-    split_rows: SplitRows, batch: EncoderBatch, item: int
+    split_rows: SplitRows, before: list[list[int]], uneven: list[int], after: list[list[int]]
 ) -> None:
     """As many rows as the item holds, but shared out otherwise among its spans."""
-    item %= len(batch.counts)
-    expected = [list(counts) for counts in batch.counts]
-    expected[item].reverse()
-    assume(expected[item] != batch.counts[item])
-    results = split_rows(batch.rows, batch.counts, expected)
+    batch, item = build_batch([*before, uneven, *after]), len(before)
+    results = split_rows(batch.rows, batch.counts, [*before, uneven[::-1], *after])
     assert isinstance(results[item], Refusal)
     assert results[:item] + results[item + 1 :] == batch.items[:item] + batch.items[item + 1 :]
