@@ -32,7 +32,7 @@ class EngineConfig:
     block_size: int = 16
     """Tokens a KV block."""
     num_blocks: int = 2048
-    """KV blocks in the pool; admission waits when they run out."""
+    """KV blocks in the pool. When they run out, admission waits and the youngest request gives its own back."""
     max_batch_size: int = 64
     """Requests running at once."""
     max_prompt_tokens: int = 4096

@@ -80,7 +80,7 @@ class Engine:
             raise RequestError("request_id", f"{request.request_id!r} is already in use by a running request")
         live = LiveRequest.start(request, prompt or self.prepare(request), self.codec.token_bytes)
         self._live[request.request_id] = live
-        self.scheduler.waiting.append(live)
+        self.scheduler.add(live)
 
     def _check_room(self, request: Request, prompt_length: int) -> None:
         new = request.sampling.max_new_tokens
@@ -97,6 +97,17 @@ class Engine:
         live = self._live.get(request_id)
         if live is not None:
             self._finish(live, "abort")
+
+    def preempt(self, request_id: str) -> bool:
+        """Take a running request's blocks, as a full pool would; it waits again and goes on where it was.
+
+        Returns whether it was running.
+        """
+        live = self._live.get(request_id)
+        if live is None or live.lane is None:
+            return False
+        self.scheduler.preempt(live)
+        return True
 
     def has_work(self) -> bool:
         return bool(self._live or self._outputs)
@@ -139,6 +150,7 @@ class Engine:
             "waiting": len(self.scheduler.waiting),
             "blocks_free": self.cache.pool.free,
             "blocks_total": self.cache.pool.total,
+            "preemptions_total": self.scheduler.preemptions,
             "encoder_passes_total": self.vision.passes,
             "encoder_items_total": self.vision.items,
             "encoder_seconds_total": self.vision.seconds,
@@ -147,8 +159,11 @@ class Engine:
         }
 
     def _encode(self) -> None:
-        """Images of everything that runs and was not encoded yet. An item's error ends its request."""
-        lives = [live for live in self.scheduler.running if live.needs_encoding]
+        """Images of everything that runs and has no rows yet. An item's error ends its request."""
+        lives = [live for live in self.scheduler.running if live.needs_rows]
+        for live in lives:
+            if live.preemptions:
+                live.prompt = self.prompts.with_pixels(live.request, live.prompt)
         for live, encoded in zip(lives, self.vision.encode([live.prompt.items for live in lives]), strict=True):
             live.encoded = encoded
             live.prompt = live.prompt.without_pixels()

@@ -1,8 +1,9 @@
-"""Paged keys and values: a pool of fixed-size blocks, and a table that says which blocks hold a request, in order.
+"""Paged keys and values: fixed-size blocks, and a table that says which blocks hold a request, in order.
 
-A request opens a *lane* (one row of the table) with every block it can ever need, so that a request which was admitted
-can always finish; it waits for admission instead. Closing the lane returns the blocks. When nothing runs, all blocks
-are free: :meth:`KVCache.check_idle` says so or raises.
+A request opens a *lane* (one row of the table) with the blocks of what is known of it, and grows it as tokens come.
+The first blocks of a lane may be shared with other lanes; they are full, and nothing is ever written to them again, so
+sharing copies nothing. Closing the lane gives the blocks back. When nothing runs no block is owned:
+:meth:`KVCache.check_idle` says so or raises.
 
 Shapes: N layers, K blocks, S tokens a block, H key/value heads, D head width, T tokens, B requests.
 """
@@ -14,37 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
-class BlockLeak(RuntimeError):
-    """Blocks were freed twice, or were not all free when nothing ran: a bug of the engine, never of a request."""
-
-
-class BlockPool:
-    """A free list. Hands out lowest numbers first from a fresh pool."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._free = list(reversed(range(total)))
-        self._is_free = bytearray(b"\x01") * total
-
-    @property
-    def free(self) -> int:
-        return len(self._free)
-
-    def allocate(self, count: int) -> list[int]:
-        if count > self.free:
-            raise ValueError(f"{count} blocks asked for, {self.free} free")
-        blocks = [self._free.pop() for _ in range(count)]
-        for block in blocks:
-            self._is_free[block] = 0
-        return blocks
-
-    def release(self, blocks: Sequence[int]) -> None:
-        for block in blocks:
-            if self._is_free[block]:
-                raise BlockLeak(f"block {block} is freed twice")
-            self._is_free[block] = 1
-            self._free.append(block)
+from reference_engine.block_pool import BlockLeak, BlockPool
 
 
 class KVCache:
@@ -60,7 +31,8 @@ class KVCache:
         self.values_NKSHD = torch.zeros_like(self.keys_NKSHD)
         self._table = torch.zeros(lanes, min(blocks, self.blocks_for(longest)), dtype=torch.int64)
         self._free_lanes = list(reversed(range(lanes)))
-        self._blocks: dict[int, list[int]] = {}
+        self.lanes: dict[int, list[int]] = {}
+        """Open lanes, and the blocks of each in order."""
 
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
@@ -70,34 +42,69 @@ class KVCache:
         """Where keys and values are; the table stays on the CPU."""
         return self.keys_NKSHD.device
 
-    def fits(self, tokens: int) -> bool:
-        """Whether a lane for ``tokens`` tokens can be opened now."""
-        return bool(self._free_lanes) and self.blocks_for(tokens) <= self.pool.free
+    def fits(self, tokens: int, shared: Sequence[int] = ()) -> bool:
+        """Whether a lane for ``tokens`` tokens, beginning with the ``shared`` blocks, can be opened now."""
+        free = self.pool.free - self.pool.count_kept(shared)
+        return bool(self._free_lanes) and self.blocks_for(tokens) - len(shared) <= free
 
-    def open(self, tokens: int) -> int:
-        """A lane with room for ``tokens`` tokens."""
-        blocks = self.pool.allocate(self.blocks_for(tokens))
+    def open(self, tokens: int, shared: Sequence[int] = ()) -> int:
+        """A lane with room for ``tokens`` tokens (at least one), beginning with ``shared`` blocks."""
+        self.pool.share(shared)
+        blocks = [*shared, *self.pool.allocate(self.blocks_for(tokens) - len(shared))]
         lane = self._free_lanes.pop()
-        self._blocks[lane] = blocks
+        self.lanes[lane] = blocks
         self._table[lane] = blocks[0]  # past its end a lane points at itself: masked reads never touch another request
         self._table[lane, : len(blocks)] = torch.tensor(blocks)
         return lane
 
+    def lacks(self, lane: int, tokens: int) -> int:
+        """Blocks that a lane still needs to hold ``tokens`` tokens."""
+        return max(0, self.blocks_for(tokens) - len(self.lanes[lane]))
+
+    def grow(self, lane: int, tokens: int) -> None:
+        """Give a lane the blocks it lacks."""
+        lacking = self.lacks(lane, tokens)
+        if lacking:
+            held = self.lanes[lane]
+            held += self.pool.allocate(lacking)
+            self._table[lane, len(held) - lacking : len(held)] = torch.tensor(held[-lacking:])
+
+    def adopt(self, lane: int, first: int, blocks: Sequence[int]) -> None:
+        """Put shared blocks in the place of a lane's own, from its block ``first`` on."""
+        held = self.lanes[lane]
+        place = slice(first, first + len(blocks))
+        self.pool.share(blocks)
+        self.pool.release(held[place])
+        held[place] = blocks
+        self._table[lane, len(held) :] = held[0]
+        self._table[lane, : len(held)] = torch.tensor(held)
+
     def close(self, lane: int, *, scrub: bool = False) -> None:
-        """Give the blocks back. ``scrub`` zeroes them first: a masked NaN is still a NaN to the next owner."""
-        blocks = self._blocks.pop(lane)
+        """Give the blocks back. ``scrub`` forgets them, and zeroes those that nobody else owns: a masked NaN is still a
+        NaN to the next owner.
+        """
+        blocks = self.lanes.pop(lane)
         if scrub:
-            self.keys_NKSHD[:, blocks] = 0
-            self.values_NKSHD[:, blocks] = 0
+            self.pool.forget(blocks)
+            own = [block for block in blocks if self.pool.owners[block] == 1]
+            self.keys_NKSHD[:, own] = 0
+            self.values_NKSHD[:, own] = 0
         self.pool.release(blocks)
         self._free_lanes.append(lane)
 
     def check_idle(self) -> None:
-        """Raise :class:`BlockLeak` unless every block is free."""
-        if self._blocks or self.pool.free != self.pool.total:
+        """Raise :class:`BlockLeak` unless no lane is open and no block owned."""
+        if self.lanes or self.pool.free != self.pool.total:
             raise BlockLeak(
-                f"{self.pool.total - self.pool.free} blocks in lanes {sorted(self._blocks)} with nothing running"
+                f"{self.pool.total - self.pool.free} blocks in lanes {sorted(self.lanes)} with nothing running"
             )
+
+    def check(self) -> None:
+        """Raise :class:`BlockLeak` unless pool, lanes and table say the same."""
+        self.pool.check([block for blocks in self.lanes.values() for block in blocks])
+        for lane, blocks in self.lanes.items():
+            if self._table[lane, : len(blocks)].tolist() != blocks:
+                raise BlockLeak(f"lane {lane} holds blocks {blocks} but the table says otherwise")
 
     def slots(self, lane: int, start: int, stop: int) -> Tensor:
         """Where tokens ``start`` to ``stop - 1`` of a lane live: int64 [T] into the blocks laid end to end."""

@@ -1,6 +1,7 @@
 """One request as the engine runs it: its prompt, what is in the cache, what was generated so far.
 
-Lengths only grow: ``computed`` (tokens in the cache) never passes ``length`` (tokens of prompt and answer so far).
+``length`` (tokens of prompt and answer so far) only grows. ``computed`` (tokens in the cache) follows it, and falls
+back to zero when the request is preempted; what was generated is kept, and computed again like a longer prompt.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ class LiveRequest:
     encoded: Sequence[EncodedItem] = ()
     row_prints: Sequence[RowPrint] = ()
     lane: int | None = None
+    turn: int = 0
+    """Place in the order of arrival."""
     computed: int = 0
     chunks: int = 0
+    preemptions: int = 0
     output_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
@@ -69,12 +73,22 @@ class LiveRequest:
         return self.prompt_length + len(self.output_ids)
 
     @property
-    def is_prefilled(self) -> bool:
-        return self.computed >= self.prompt_length
+    def is_generating(self) -> bool:
+        """Whether all that is known is in the cache, except the token generated last."""
+        return self.prompt_length <= self.computed == self.length - 1
+
+    def ids(self, start: int, stop: int) -> Tensor:
+        """Tokens ``start`` to ``stop - 1`` of prompt and answer: int64 [stop - start]."""
+        prompt_T = self.prompt_ids_L[start:stop]
+        if stop <= self.prompt_length:
+            return prompt_T
+        output = self.output_ids[max(0, start - self.prompt_length) : stop - self.prompt_length]
+        return torch.cat([prompt_T, torch.tensor(output, dtype=torch.int64)])
 
     @property
-    def needs_encoding(self) -> bool:
-        return bool(self.prompt.items) and not self.encoded
+    def needs_rows(self) -> bool:
+        """Whether images are still to be laid and their rows are not here."""
+        return bool(self.prompt.items) and self.image_rows_RD is None and self.computed < self.prompt_length
 
     def mark(self, event: str) -> None:
         """Note when something first happened, in seconds since arrival."""
@@ -82,10 +96,17 @@ class LiveRequest:
 
     def advance(self, stop: int) -> None:
         """Tokens before ``stop`` are in the cache now."""
-        self.chunks += not self.is_prefilled
+        self.chunks += self.computed < self.prompt_length and not self.preemptions
         self.computed = stop
-        if self.is_prefilled:
+        if stop >= self.prompt_length:
             self.image_rows_RD = None
+
+    def rewind(self) -> None:
+        """Nothing is in the cache any more, and no rows are held."""
+        self.lane = None
+        self.image_rows_RD = None
+        self.computed = 0
+        self.preemptions += 1
 
     def append(self, sampled: Sampled) -> None:
         self.mark("first_token")

@@ -52,8 +52,9 @@ class ModelRunner:
         return self.decoder.logits(hidden_TE[ends[[c.samples for c in chunks]]])
 
     def _embeddings(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
-        last_B = torch.tensor([c.live.output_ids[-1] for c in decoding], dtype=torch.int64)
-        x_TE = self.decoder.embed(torch.cat([last_B, *[c.live.prompt_ids_L[c.start : c.stop] for c in filling]]))
+        last = [c.live.output_ids[c.start - c.live.prompt_length] for c in decoding]
+        last_B = torch.tensor(last, dtype=torch.int64)
+        x_TE = self.decoder.embed(torch.cat([last_B, *[c.live.ids(c.start, c.stop) for c in filling]]))
         first = len(decoding)
         for chunk in filling:
             self._lay_image_rows(x_TE[first : first + chunk.stop - chunk.start], chunk)

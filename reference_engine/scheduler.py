@@ -1,22 +1,28 @@
 """Who runs, and how much of each prompt, in the next step.
 
-First come, first served. A request is admitted when a lane and every block it can ever need are free, so whatever was
-admitted finishes without taking anything back; what does not fit waits, and nothing overtakes it. Each step takes one
-token of every request that is generating, then prompt tokens as far as the budget goes. A chunk may end anywhere,
-inside an image too.
+First come, first served. A request is admitted when a lane and the blocks of all that is known of it are free; what
+does not fit waits, and nothing overtakes it. Blocks for what it generates are given out token by token. When none is
+left, the youngest request is *preempted*: it gives its blocks back and returns to its place among those waiting, with
+its output kept, to be computed again as if it were a longer prompt. The oldest is never preempted for another, and a
+request that could not run alone in the whole pool is refused before it gets here.
+
+Each step takes one token of every request that is generating, then prompt tokens as far as the budget goes. A chunk may
+end anywhere, inside an image too.
 
 Progress: while anything runs, a step schedules at least one token.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from reference_engine.config import EngineConfig
 from reference_engine.kv_cache import KVCache
-from reference_engine.live_request import LiveRequest, cached_tokens
+from reference_engine.live_request import LiveRequest
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Chunk:
 
     @property
     def is_decode(self) -> bool:
-        return self.start >= self.live.prompt_length
+        """One generated token: it joins the batched call of its kind, also when it is computed for a second time."""
+        return self.start >= self.live.prompt_length and self.stop - self.start == 1
 
     @property
     def samples(self) -> bool:
@@ -43,43 +50,78 @@ class Scheduler:
         self.cache = cache
         self.waiting: deque[LiveRequest] = deque()
         self.running: list[LiveRequest] = []
+        """Both in order of arrival."""
+        self.preemptions = 0
+        self._turns = count()
+
+    def add(self, live: LiveRequest) -> None:
+        """To the end of those waiting."""
+        live.turn = next(self._turns)
+        self.waiting.append(live)
 
     def admit(self) -> list[LiveRequest]:
-        """Move requests from waiting to running, in order, while the next one fits. Returns the newly admitted."""
+        """Blocks for the next token of all that run, then requests from waiting to running, in order, while the next
+        one fits. Returns the newly admitted.
+        """
+        self._grow_running()
         admitted = []
         while self.waiting and len(self.running) < self.config.max_batch_size:
             live = self.waiting[0]
-            tokens = cached_tokens(live.prompt_length, live.request.sampling.max_new_tokens)
-            if not self.cache.fits(tokens):
+            if not self.cache.fits(live.length):
                 break
-            live.lane = self.cache.open(tokens)
-            self.running.append(self.waiting.popleft())
+            live.lane = self.cache.open(live.length)
+            insort(self.running, self.waiting.popleft(), key=_turn)
             admitted.append(live)
         return admitted
 
-    def schedule(self) -> list[Chunk]:
-        """The next step: decoding requests first, then prompt chunks in order of admission."""
-        decoding = [Chunk(s, s.computed, s.length) for s in self.running if s.is_prefilled]
-        return decoding + list(self._prompt_chunks(s for s in self.running if not s.is_prefilled))
+    def _grow_running(self) -> None:
+        """The oldest first; what is missing is taken from the youngest, which may be the one that asks."""
+        for live in list(self.running):
+            while live.lane is not None and self.cache.lacks(live.lane, live.length) > self.cache.pool.free:
+                self.preempt(self.running[-1])
+            if live.lane is not None:
+                self.cache.grow(live.lane, live.length)
 
-    def _prompt_chunks(self, filling: Iterable[LiveRequest]) -> Iterable[Chunk]:
+    def schedule(self) -> list[Chunk]:
+        """The next step: decoding requests first, then prompt chunks in order of arrival."""
+        decoding = [Chunk(s, s.computed, s.length) for s in self.running if s.is_generating]
+        filling = list(self._prompt_chunks(s for s in self.running if not s.is_generating))
+        return sorted(decoding + filling, key=lambda chunk: not chunk.is_decode)
+
+    def _prompt_chunks(self, filling: Iterable[LiveRequest]) -> Iterator[Chunk]:
         """With ``chunked_prefill`` n: n prompt tokens a step, cut anywhere. With 0: whole prompts, as many as
-        ``max_prompt_tokens`` holds (one always fits), so that a burst of arrivals cannot blow up a step."""
-        may_cut = self.config.chunked_prefill > 0
-        room = self.config.chunked_prefill if may_cut else self.config.max_prompt_tokens
+        ``max_prompt_tokens`` holds, so that a burst of arrivals cannot blow up a step; only a request that comes back
+        with more tokens than that is cut."""
+        limit = self.config.max_prompt_tokens
+        room = budget = min(self.config.chunked_prefill or limit, limit)
         for live in filling:
-            left = live.prompt_length - live.computed
-            if room == 0 or (left > room and not may_cut):
+            left = live.length - live.computed
+            if room == 0 or (left > room and not self.config.chunked_prefill and room < budget):
                 return
             taken = min(left, room)
             room -= taken
             yield Chunk(live, live.computed, live.computed + taken)
 
+    def preempt(self, live: LiveRequest) -> None:
+        """Take the blocks of a running request; it waits again, in its place by arrival, its output kept."""
+        self._give_back(live)
+        live.rewind()
+        insort(self.waiting, live, key=_turn)
+        self.preemptions += 1
+
     def remove(self, live: LiveRequest, *, scrub: bool = False) -> None:
         """Take a request out, wherever it is, and give its blocks back."""
         if live.lane is None:
             self.waiting.remove(live)
-            return
+        else:
+            self._give_back(live, scrub=scrub)
+            live.lane = None
+
+    def _give_back(self, live: LiveRequest, *, scrub: bool = False) -> None:
+        assert live.lane is not None
         self.running.remove(live)
         self.cache.close(live.lane, scrub=scrub)
-        live.lane = None
+
+
+def _turn(live: LiveRequest) -> int:
+    return live.turn

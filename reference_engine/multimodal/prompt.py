@@ -112,6 +112,12 @@ class PromptBuilder:
         positions_3L, delta = self.positions(len(expansion.ids), spans, grids, self.family.merge_size)
         return PreparedPrompt(expansion.ids, items, positions_3L, delta, placement)
 
+    def with_pixels(self, request: Request, prompt: PreparedPrompt) -> PreparedPrompt:
+        """:meth:`PreparedPrompt.without_pixels` undone: they are made again from the request's own images."""
+        images = self._images(request.images)
+        items = [replace(item, pixels_PC=self.family.patches(images[item.index])[0]) for item in prompt.items]
+        return replace(prompt, items=items)
+
     def _images(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         if len(images) > self.config.max_images:
             raise RequestError("image_data", f"{len(images)} images; at most {self.config.max_images}", status=413)

@@ -18,6 +18,7 @@ MEANINGS = {
     "waiting": "Requests not admitted yet.",
     "blocks_free": "KV blocks free.",
     "blocks_total": "KV blocks in the pool.",
+    "preemptions_total": "Requests that lost their blocks and waited again.",
     "encoder_passes_total": "Vision encoder passes.",
     "encoder_items_total": "Images encoded.",
     "encoder_seconds_total": "Seconds spent encoding images.",

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_engine.kv_cache import BlockLeak, BlockPool, KVCache
+from reference_engine.block_pool import BlockLeak, BlockPool
+from reference_engine.kv_cache import KVCache
 
 
 def cache(blocks: int = 8, block_size: int = 4, lanes: int = 3) -> KVCache:

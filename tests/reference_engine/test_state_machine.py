@@ -1,4 +1,6 @@
-"""Any schedule of submit, step and abort: invariants hold after every action, and every answer equals the one alone."""
+"""Any schedule of submit, step, abort and preempt: invariants hold after every action, and every answer equals the
+one alone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ CHUNKS = (0, 3, 16)
 def schedule(lively: Any, make_cases: Any) -> type[RuleBasedStateMachine]:
     cases = make_cases(12, seed=77, max_images=2)
     engines = {
-        chunk: lively.engine(num_blocks=40, block_size=8, max_batch_size=5, chunked_prefill=chunk) for chunk in CHUNKS
+        chunk: lively.engine(num_blocks=28, block_size=8, max_batch_size=5, chunked_prefill=chunk) for chunk in CHUNKS
     }
     alone = [engines[0].generate([case.request("a")])[0] for case in cases]
 
@@ -58,17 +60,21 @@ def schedule(lively: Any, make_cases: Any) -> type[RuleBasedStateMachine]:
                 self.engine.abort(name)
                 self.aborted.add(name)
 
+        @rule(pick=st.integers(0, 1 << 16))
+        def preempt(self, pick: int) -> None:
+            running = self.engine.scheduler.running
+            if running:
+                assert self.engine.preempt(running[pick % len(running)].id)
+
         @invariant()
         def blocks_belong_to_running_requests(self) -> None:
             if not hasattr(self, "engine"):
                 return
             cache, running = self.engine.cache, self.engine.scheduler.running
-            owned = [block for blocks in cache._blocks.values() for block in blocks]
+            owned = [block for blocks in cache.lanes.values() for block in blocks]
             assert len(owned) == len(set(owned)) == cache.pool.total - cache.pool.free
-            assert sorted(cache._blocks) == sorted(s.lane for s in running)
-            assert all(
-                0 <= s.computed <= s.length <= len(cache._blocks[s.lane]) * cache.block_size + 1 for s in running
-            )
+            assert sorted(cache.lanes) == sorted(s.lane for s in running)
+            assert all(0 <= s.computed <= s.length <= len(cache.lanes[s.lane]) * cache.block_size + 1 for s in running)
             assert len(running) <= self.engine.config.max_batch_size
             assert all(s.lane is None for s in self.engine.scheduler.waiting)
 
