@@ -53,7 +53,7 @@ class Engine:
         )  # fmt: skip
         self.vision = VisionStage(loaded.model.encode, config.vit_batching, self.seams.split_rows)
         self.scheduler = Scheduler(config, self.cache)
-        self.runner = ModelRunner(loaded.model, self.cache, self.seams)
+        self.runner = ModelRunner(loaded.model, self.cache, loaded.backend, self.seams)
         self._live: dict[str, LiveRequest] = {}
         self._outputs: list[StepOutput] = []
         self._counts: Counter[str] = Counter()

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from reference_engine import hf
+from reference_engine.attention import Backend
+from reference_engine.attention.sdpa import SDPAStep
 from reference_engine.config import EngineConfig
 from reference_engine.errors import ConfigError
 from reference_engine.kv_cache import KVCache
@@ -24,6 +26,7 @@ class Loaded:
     family: Family
     geometry: hf.Geometry
     cache: KVCache
+    backend: Backend
 
 
 def load(config: EngineConfig) -> Loaded:
@@ -35,14 +38,20 @@ def load(config: EngineConfig) -> Loaded:
     model, geometry = checkpoint.model, checkpoint.geometry
     cases = plain_cases(model, geometry, checkpoint.images.merge_size)
     model.use_paged_attention()
-    difference = check_packed(model, cases, geometry)
+    backend = choose_backend(config)
+    difference = check_packed(model, backend, cases, geometry)
     logger.info("loaded %s; packed and plain forward differ by %.1e of the largest logit", config.model, difference)
     cache = KVCache(
         layers=geometry.layers, heads=geometry.kv_heads, width=geometry.head_width, blocks=config.num_blocks,
         block_size=config.block_size, lanes=config.max_batch_size, longest=geometry.context,
         dtype=model.dtype, device=config.device,
     )  # fmt: skip
-    return Loaded(model, checkpoint.text, _family(checkpoint, config.slice_rows), geometry, cache)
+    return Loaded(model, checkpoint.text, _family(checkpoint, config.slice_rows), geometry, cache, backend)
+
+
+def choose_backend(config: EngineConfig) -> Backend:
+    """Who attends, for the life of the engine. Everything that differs between backends is behind this one choice."""
+    return SDPAStep
 
 
 def _family(checkpoint: hf.Checkpoint, slice_rows: int) -> Family:

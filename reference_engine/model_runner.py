@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from reference_engine.attention import PagedStep, chunk_rows, decode_rows
+from reference_engine.attention import Backend, PagedStep, Window
 from reference_engine.faults.seams import CLEAN, Seams
 from reference_engine.kv_cache import KVCache
 from reference_engine.scheduler import Chunk
@@ -34,9 +34,10 @@ class Decoder(Protocol):
 
 
 class ModelRunner:
-    def __init__(self, decoder: Decoder, cache: KVCache, seams: Seams = CLEAN) -> None:
+    def __init__(self, decoder: Decoder, cache: KVCache, backend: Backend, seams: Seams = CLEAN) -> None:
         self.decoder = decoder
         self.cache = cache
+        self.backend = backend
         self.seams = seams
 
     def run(self, chunks: Sequence[Chunk]) -> Tensor:
@@ -47,7 +48,7 @@ class ModelRunner:
         positions_3T = self._positions(decoding, filling)
         if positions_3T.shape != (3, len(x_TE)):
             raise ValueError(f"positions {list(positions_3T.shape)} for {len(x_TE)} tokens")
-        hidden_TE = self.decoder.forward(x_TE, positions_3T, self._paged_step(decoding, filling))
+        hidden_TE = self.decoder.forward(x_TE, positions_3T, self._paged_step(chunks))
         ends = torch.tensor([c.stop - c.start for c in chunks]).cumsum(0) - 1
         return self.decoder.logits(hidden_TE[ends[[c.samples for c in chunks]]])
 
@@ -77,18 +78,10 @@ class ModelRunner:
             parts.append(self.seams.chunk_positions(prompt.positions_3L, prompt.delta, chunk.start, chunk.stop))
         return torch.cat(parts if decoding else parts[1:], dim=1)
 
-    def _paged_step(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> PagedStep:
-        slots, rows, decode = [], [], None
-        if decoding:
-            lanes_B = torch.tensor([c.live.lane for c in decoding])
-            lengths_B = torch.tensor([c.stop for c in decoding])
-            slots.append(self.cache.last_slots(lanes_B, lengths_B))
-            decode = decode_rows(self.cache, lanes_B, lengths_B)
-        first = len(decoding)
-        for chunk in filling:
-            lane = chunk.live.lane
-            assert lane is not None
-            slots.append(self.cache.slots(lane, chunk.start, chunk.stop))
-            rows.append(chunk_rows(self.cache, lane, chunk.start, chunk.stop, first))
-            first = rows[-1].last
-        return PagedStep(self.cache, torch.cat(slots).to(self.cache.device), decode, rows)
+    def _paged_step(self, chunks: Sequence[Chunk]) -> PagedStep:
+        return self.backend(self.cache, [Window(_lane(c), c.start, c.stop) for c in chunks])
+
+
+def _lane(chunk: Chunk) -> int:
+    assert chunk.live.lane is not None, "only admitted requests are scheduled"
+    return chunk.live.lane

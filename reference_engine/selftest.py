@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reference_engine.attention import Backend
 from reference_engine.errors import ConfigError
 from reference_engine.hf import Geometry, Model
 from reference_engine.kv_cache import KVCache
@@ -52,13 +53,13 @@ def plain_cases(model: Model, geometry: Geometry, merge_size: int) -> list[Case]
     return [Case(prompt, text[0], _plain(model, prompt, text[0])) for prompt in prompts]
 
 
-def check_packed(model: Model, cases: list[Case], geometry: Geometry) -> float:
+def check_packed(model: Model, backend: Backend, cases: list[Case], geometry: Geometry) -> float:
     """Largest relative difference of a logit. Raises :class:`ConfigError` where it is more than rounding."""
     cache = KVCache(
         layers=geometry.layers, heads=geometry.kv_heads, width=geometry.head_width, blocks=16, block_size=4,
         lanes=len(cases), longest=32, dtype=model.dtype, device=str(model.device),
     )  # fmt: skip
-    packed = _packed_logits(model, ModelRunner(model, cache), cases)
+    packed = _packed_logits(model, ModelRunner(model, cache, backend), cases)
     worst = 0.0
     for case, logits_2V in zip(cases, packed, strict=True):
         error = (logits_2V - case.expected_2V).abs().max() / case.expected_2V.abs().max()

@@ -1,0 +1,48 @@
+"""The vision tower's attention: within each segment (an image, a frame or a window), never across.
+
+Shapes: T tokens of all segments, N segments of one length L, H heads, D head width.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def segment_attention(
+    module: nn.Module,
+    q_1HTD: Tensor,
+    k_1HTD: Tensor,
+    v_1HTD: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    cu_seq_lens_q: Tensor,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Full attention within each segment, one call for all segments of a length. Returns [1, T, H, D]."""
+    groups, order_T = segment_groups(tuple(cu_seq_lens_q.tolist()), q_1HTD.device)
+    q_THD, k_THD, v_THD = (x[0].transpose(0, 1) for x in (q_1HTD, k_1HTD, v_1HTD))
+    parts_THD = []
+    for places_NL in groups:
+        q, k, v = (x[places_NL].transpose(1, 2) for x in (q_THD, k_THD, v_THD))
+        out_NHLD = F.scaled_dot_product_attention(q, k, v, scale=scaling)
+        parts_THD.append(out_NHLD.transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts_THD)[order_T][None], None
+
+
+@lru_cache(maxsize=8)
+def segment_groups(bounds: tuple[int, ...], device: torch.device) -> tuple[list[Tensor], Tensor]:
+    """Places [segments, length] for every length that occurs, and the order that puts their tokens back in place."""
+    starts: dict[int, list[int]] = {}
+    for start, stop in pairwise(bounds):
+        if stop > start:
+            starts.setdefault(stop - start, []).append(start)
+    groups = [torch.tensor(first)[:, None] + torch.arange(length) for length, first in starts.items()]
+    order_T = torch.argsort(torch.cat([places.flatten() for places in groups]))
+    return [places.to(device) for places in groups], order_T.to(device)
