@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from reference_engine.config import EngineConfig
 from reference_engine.errors import ConfigError, EncoderMismatch, RequestError
-from reference_engine.request import Answer, Evidence, ItemEvidence, Request, SamplingParams, StepOutput
+from reference_engine.request import Answer, Evidence, ItemEvidence, Request, StepOutput
+from reference_engine.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from reference_engine.engine import Engine

@@ -19,19 +19,22 @@ from collections.abc import Sequence
 class TextStream:
     """The text of one answer. What :meth:`push` and :meth:`finish` return, joined, is the whole text."""
 
-    def __init__(self, token_bytes: Sequence[bytes], stops: Sequence[str]) -> None:
+    def __init__(self, token_bytes: Sequence[bytes], stops: Sequence[str], *, keep_stop: bool = False) -> None:
         self._token_bytes = token_bytes
         self._stops = tuple(stops)
+        self._keep_stop = keep_stop
         self._longest = max(map(len, stops), default=0)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
         self.matched: str | None = None
-        """The stop string that was found; the text ends before it."""
+        """The stop string that was found; the text ends before it, or with it if ``keep_stop``."""
 
-    def push(self, token: int) -> str:
-        """The text that became certain with this token. Special ids, and ids past the tokenizer, add none."""
+    def push(self, token: int, *, may_stop: bool = True) -> str:
+        """The text that became certain with this token. Special ids, and ids past the tokenizer, add none. What was
+        pushed with ``may_stop`` false is no part of a stop string."""
         spelling = self._token_bytes[token] if token < len(self._token_bytes) else b""
-        return self._release(self._decoder.decode(spelling), last=False)
+        text = self._decoder.decode(spelling)
+        return self._release(text, last=False) if may_stop else text
 
     def finish(self) -> str:
         """The rest: what was held back, and U+FFFD for a character that never became whole."""
@@ -43,7 +46,8 @@ class TextStream:
         if found:
             start, which = min(found)
             self.matched = self._stops[which]
-            released, self._held = self._held[:start], ""
+            end = start + len(self.matched) if self._keep_stop else start
+            released, self._held = self._held[:end], ""
             return released
         keep = 0 if last else self._undecided()
         released = self._held[: len(self._held) - keep]

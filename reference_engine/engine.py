@@ -28,7 +28,8 @@ from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder, prompt_field
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
 from reference_engine.row_print import print_rows
-from reference_engine.sampler import Sampled, check_sampling, sample
+from reference_engine.sampler import Sampled, sample
+from reference_engine.sampling_params import check_sampling
 from reference_engine.scheduler import Chunk, Scheduler
 from reference_engine.vision import VisionStage
 
@@ -69,7 +70,7 @@ class Engine:
 
     def prepare(self, request: Request) -> PreparedPrompt:
         """The prompt as it would run; may be called from another thread and handed to :meth:`submit`."""
-        check_sampling(request.sampling, self.geometry.vocabulary)
+        check_sampling(request.sampling, self.geometry.vocabulary, self.geometry.eos_ids)
         prompt = self.prompts.build(request)
         self._check_room(request, len(prompt.ids))
         return prompt
@@ -78,7 +79,9 @@ class Engine:
         """Queue a request. Raises :class:`RequestError` at once for anything that can be known to be wrong."""
         if request.request_id in self._live:
             raise RequestError("request_id", f"{request.request_id!r} is already in use by a running request")
-        live = LiveRequest.start(request, prompt or self.prepare(request), self.codec.token_bytes)
+        live = LiveRequest.start(
+            request, prompt or self.prepare(request), self.codec.token_bytes, self.geometry.eos_ids
+        )
         self._live[request.request_id] = live
         self.scheduler.add(live)
 
@@ -207,12 +210,13 @@ class Engine:
         self._counts["generation_tokens_total"] += 1
         token, params = sampled.token, live.request.sampling
         output = StepOutput(live.id, [token], "", None)
-        if token in params.stop_token_ids or (token in self.geometry.eos_ids and not params.ignore_eos):
+        ends = token in live.sampling.end_ids
+        if not ends or params.no_stop_trim:
+            output.new_text = live.stream.push(token, may_stop=len(live.output_ids) > params.min_new_tokens)
+            live.text.append(output.new_text)
+        if ends:
             self._finish(live, "stop", matched=token, output=output)
-            return
-        output.new_text = live.stream.push(token)
-        live.text.append(output.new_text)
-        if live.stream.matched is not None:
+        elif live.stream.matched is not None:
             self._finish(live, "stop", matched=live.stream.matched, output=output)
         elif len(live.output_ids) == params.max_new_tokens:
             self._finish(live, "length", output=output)

@@ -7,7 +7,7 @@ back to zero when the request is preempted; what was generated is kept, and comp
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,8 @@ from reference_engine.detokenizer import TextStream
 from reference_engine.multimodal.prompt import PreparedPrompt
 from reference_engine.request import Request
 from reference_engine.row_print import RowPrint
-from reference_engine.sampler import Draw, Sampled, SampleRow
+from reference_engine.sampler import Sampled, SampleRow
+from reference_engine.sampling_params import end_ids
 from reference_engine.vision import EncodedItem
 
 
@@ -49,14 +50,25 @@ class LiveRequest:
     timings: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, request: Request, prompt: PreparedPrompt, token_bytes: Sequence[bytes]) -> LiveRequest:
+    def start(
+        cls, request: Request, prompt: PreparedPrompt, token_bytes: Sequence[bytes], eos_ids: Collection[int] = ()
+    ) -> LiveRequest:
         spans = [torch.arange(start, end + 1) for item in prompt.items for start, end in item.spans]
+        output_ids: list[int] = []
+        params, prompt_ids_L = request.sampling, torch.tensor(prompt.ids, dtype=torch.int64)
         return cls(
             request=request,
             prompt=prompt,
-            stream=TextStream(token_bytes, request.sampling.stop),
-            sampling=SampleRow(request.sampling, Draw(request.sampling.seed), request.want_logprobs),
-            prompt_ids_L=torch.tensor(prompt.ids, dtype=torch.int64),
+            stream=TextStream(token_bytes, params.stop, keep_stop=params.no_stop_trim),
+            sampling=SampleRow(
+                params,
+                output_ids,
+                prompt_ids_L=prompt_ids_L,
+                end_ids=end_ids(params, eos_ids),
+                logprobs=request.want_logprobs,
+            ),
+            output_ids=output_ids,
+            prompt_ids_L=prompt_ids_L,
             image_places_R=torch.cat(spans) if spans else torch.empty(0, dtype=torch.int64),
         )
 
@@ -112,7 +124,7 @@ class LiveRequest:
         self.mark("first_token")
         self.output_ids.append(sampled.token)
         if sampled.logprob is not None:
-            self.logprobs.append(sampled.logprob)
+            self.logprobs.append(sampled.logprob.logprob)
 
 
 def cached_tokens(prompt_length: int, max_new_tokens: int) -> int:

@@ -12,23 +12,9 @@ from typing import Any, Literal
 from PIL import Image
 
 from reference_engine.errors import RequestError
+from reference_engine.sampling_params import SamplingParams
 
 FinishReason = Literal["stop", "length", "abort", "error"]
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """Field names follow SGLang's ``sampling_params``."""
-
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    """0 is greedy."""
-    top_p: float = 1.0
-    top_k: int = -1
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    stop_token_ids: tuple[int, ...] = ()
-    ignore_eos: bool = False
 
 
 @dataclass

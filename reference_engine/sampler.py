@@ -1,63 +1,75 @@
 """From logits to token ids, all requests of a step at once.
 
-Greedy rows take the arg max. The others are scaled by temperature, cut by top-k then top-p (the order of transformers)
-and drawn by inverse transform with ONE uniform number each, from the request's own generator: what a request draws
-depends on its seed and its position, never on its batch mates. Log-probabilities are those of the model itself, before
-temperature and cuts.
+Logits are changed as :mod:`logits_processors` says; greedy rows take the arg max. The others are scaled by temperature,
+cut as :mod:`truncation` says, and drawn by inversion of the cumulated probabilities in the order of the vocabulary,
+with ONE number a token that depends on (seed, index of the choice, position) alone: see :mod:`philox`. So what a choice
+draws does not depend on batch mates, order, chunks or preemption, and is the same again after resumption.
+Log-probabilities are the model's own (:mod:`logprobs`).
 
-Shapes: B rows, V vocabulary.
+Shapes: B rows, D rows that are drawn, V vocabulary.
 """
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Sequence
+import secrets
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from reference_engine.errors import RequestError
-from reference_engine.request import SamplingParams
+from reference_engine.logits_processors import LogitsProcessor, changes_logits, process
+from reference_engine.logprobs import TokenLogprob, token_logprobs
+from reference_engine.philox import Draws
+from reference_engine.sampling_params import SamplingParams
+from reference_engine.truncation import truncate
 
 GREEDY_BELOW = 1e-5
 """A lower temperature is greedy: dividing by it would overflow."""
 
 
-class Draw:
-    """The random numbers of one request."""
-
-    def __init__(self, seed: int | None) -> None:
-        self._random = random.Random(seed)
-
-    def uniform(self) -> float:
-        """In [0, 1)."""
-        return self._random.random()
-
-
-@dataclass(frozen=True)
 class SampleRow:
-    """What sampling needs to know about one row of logits."""
+    """One choice as the sampler sees it: a function of its parameters, its prompt and the tokens it got so far
+    (``output_ids``, the choice's own list, which grows). Whatever else happens to it, the same ids lead to the same
+    draws."""
 
-    params: SamplingParams
-    draw: Draw
-    want_logprob: bool
+    def __init__(
+        self, params: SamplingParams, output_ids: list[int], *, index: int = 0, prompt_ids_L: Tensor | None = None,
+        end_ids: Collection[int] = (), logprobs: bool = False, top_logprobs: int = 0,
+    ) -> None:  # fmt: skip
+        self.params = params
+        self.output_ids = output_ids
+        self.is_greedy = params.temperature < GREEDY_BELOW or params.top_k == 1
+        self.changes_logits = changes_logits(params)
+        self.draws = Draws(secrets.randbits(63) if params.seed is None else params.seed, index)
+        self.logprobs, self.top_logprobs = logprobs, top_logprobs
+        self._prompt_ids_L = torch.empty(0, dtype=torch.int64) if prompt_ids_L is None else prompt_ids_L
+        self.end_ids = end_ids
+        self._processor: LogitsProcessor | None = None
+
+    def processor(self, vocabulary: int, device: torch.device) -> LogitsProcessor:
+        """Made when it is first asked for, brought up to date from then on."""
+        if self._processor is None:
+            self._processor = LogitsProcessor(self.params, self._prompt_ids_L, self.end_ids, vocabulary, device)
+        self._processor.follow(self.output_ids)
+        return self._processor
 
 
 @dataclass(frozen=True)
 class Sampled:
     token: int
-    logprob: float | None
+    logprob: TokenLogprob | None
 
 
 def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
     """One token a row, or an error (500) for a row whose logits are not all finite numbers."""
-    tokens_B = logits_BV.argmax(dim=-1)
-    drawn = [i for i, row in enumerate(rows) if row.params.temperature >= GREEDY_BELOW]
+    changed_BV = _changed(logits_BV, rows)
+    tokens_B = changed_BV.argmax(dim=-1)
+    drawn = [i for i, row in enumerate(rows) if not row.is_greedy]
     if drawn:
-        tokens_B[drawn] = draw_tokens(logits_BV[drawn], [rows[i] for i in drawn])
-    logprobs = _logprobs(logits_BV, tokens_B, [i for i, row in enumerate(rows) if row.want_logprob])
+        tokens_B[drawn] = draw_tokens(changed_BV[drawn], [rows[i] for i in drawn])
+    logprobs = _logprobs(logits_BV, tokens_B, rows)
     finite = logits_BV.isfinite().all(dim=-1).tolist()
     return [
         Sampled(token, logprobs.get(i))
@@ -67,71 +79,37 @@ def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | Reque
     ]
 
 
-def draw_tokens(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """Random tokens int64 [B] for rows with a temperature above zero."""
-    temperature_B1 = torch.tensor([[row.params.temperature] for row in rows])
-    scaled_BV, order_BV = (logits_BV.float() / temperature_B1).sort(dim=-1, descending=True, stable=True)
-    probabilities_BV = kept_probabilities(scaled_BV, [row.params for row in rows])
-    cumulative_BV = probabilities_BV.double().cumsum(dim=-1)
-    uniform_B1 = torch.tensor([[row.draw.uniform()] for row in rows], dtype=torch.float64)
-    places_B1 = torch.searchsorted(cumulative_BV, uniform_B1 * cumulative_BV[:, -1:], right=True)
-    last_kept_B1 = (probabilities_BV > 0).sum(dim=-1, keepdim=True) - 1
-    return order_BV.gather(1, places_B1.minimum(last_kept_B1).clamp(min=0))[:, 0]
+def _changed(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+    """The logits to pick from; a copy if anything is changed."""
+    places = [i for i, row in enumerate(rows) if row.changes_logits]
+    if not places:
+        return logits_BV
+    size, device = logits_BV.shape[1], logits_BV.device
+    changed_BV = logits_BV.float().clone()
+    changed_BV[places] = process(changed_BV[places], [rows[i].processor(size, device) for i in places])
+    return changed_BV
 
 
-def kept_probabilities(scaled_BV: Tensor, params: Sequence[SamplingParams]) -> Tensor:
-    """Probabilities of logits sorted downwards, zero where top-k or top-p cut them; not normalized again."""
-    size = scaled_BV.shape[1]
-    k_B1 = torch.tensor([[p.top_k if p.top_k > 0 else size] for p in params])
-    p_B1 = torch.tensor([[p.top_p] for p in params])
-    probabilities_BV = scaled_BV.masked_fill(torch.arange(size) >= k_B1, -math.inf).softmax(dim=-1)
-    before_BV = probabilities_BV.cumsum(dim=-1) - probabilities_BV
-    return probabilities_BV.masked_fill((before_BV >= p_B1) & (p_B1 < 1), 0.0)
-
-
-def _logprobs(logits_BV: Tensor, tokens_B: Tensor, wanted: list[int]) -> dict[int, float]:
+def _logprobs(logits_BV: Tensor, tokens_B: Tensor, rows: Sequence[SampleRow]) -> dict[int, TokenLogprob]:
+    wanted = [i for i, row in enumerate(rows) if row.logprobs]
     if not wanted:
         return {}
-    chosen_B = logits_BV[wanted].float().log_softmax(dim=-1).gather(1, tokens_B[wanted, None])[:, 0]
-    return dict(zip(wanted, chosen_B.tolist(), strict=True))
+    made = token_logprobs(logits_BV[wanted], tokens_B[wanted], [rows[i].top_logprobs for i in wanted])
+    return dict(zip(wanted, made, strict=True))
 
 
-def check_sampling(params: SamplingParams, vocabulary: int) -> None:
-    """Raise :class:`RequestError` (400) for a value that cannot be meant."""
-    checks = {
-        "max_new_tokens": (_is_int(params.max_new_tokens, 1), "an integer of at least 1"),
-        "temperature": (_is_number(params.temperature, 0.0, math.inf), "a number of at least 0"),
-        "top_p": (_is_number(params.top_p, 0.0, 1.0) and params.top_p > 0, "a number above 0 and at most 1"),
-        "top_k": (params.top_k == -1 or _is_int(params.top_k, 1), "-1 (off) or an integer of at least 1"),
-        "seed": (params.seed is None or _is_int(params.seed, 0), "an integer of at least 0"),
-        "stop": (_are_stops(params.stop), f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters"),
-        "stop_token_ids": (
-            all(_is_int(i, 0) and i < vocabulary for i in params.stop_token_ids), f"ids from 0 to {vocabulary - 1}"
-        ),
-    }  # fmt: skip
-    for name, (good, allowed) in checks.items():
-        if not good:
-            raise RequestError(f"sampling_params.{name}", f"{getattr(params, name)!r} is not {allowed}")
+def draw_tokens(logits_DV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+    """Random tokens int64 [D] for rows with a temperature above zero."""
+    temperature_D1 = torch.tensor([[row.params.temperature] for row in rows], device=logits_DV.device)
+    scaled_DV = truncate(logits_DV.float() / temperature_D1, [row.params for row in rows])
+    numbers_D1 = torch.tensor([[row.draws.at(len(row.output_ids))] for row in rows], dtype=torch.float64)
+    return invert(scaled_DV.softmax(dim=-1), numbers_D1.to(logits_DV.device))
 
 
-MAX_STOPS = 16
-MAX_STOP_LENGTH = 512
-
-
-def _is_int(value: object, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _is_number(value: object, low: float, high: float) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and low <= value <= high
-    )
-
-
-def _are_stops(stops: object) -> bool:
-    if not isinstance(stops, (tuple, list)) or len(stops) > MAX_STOPS:
-        return False
-    return all(isinstance(s, str) and 0 < len(s) <= MAX_STOP_LENGTH for s in stops)
+def invert(probabilities_DV: Tensor, numbers_D1: Tensor) -> Tensor:
+    """The first token, in the order of the vocabulary, whose cumulated probability is above the number. int64 [D]."""
+    cumulated_DV = probabilities_DV.double().cumsum(dim=-1)
+    total_D1 = cumulated_DV[:, -1:].contiguous()
+    below_total_D1 = torch.nextafter(total_D1, torch.zeros_like(total_D1))
+    places_D1 = torch.searchsorted(cumulated_DV, torch.minimum(numbers_D1 * total_D1, below_total_D1), right=True)
+    return places_D1[:, 0]

@@ -22,8 +22,9 @@ from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.mrope import mrope_positions
 from reference_engine.multimodal.placeholders import Grid, span_tokens
 from reference_engine.multimodal.prompt import Placement, PreparedItem, PreparedPrompt
-from reference_engine.request import Request, SamplingParams
+from reference_engine.request import Request
 from reference_engine.sampler import Sampled
+from reference_engine.sampling_params import SamplingParams
 from reference_engine.scheduler import Chunk
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}

@@ -52,8 +52,9 @@ def from_validation(model: type[BaseModel], invalid: ValidationError) -> Request
 
 
 def field_name(location: Iterable[str | int]) -> str:
-    """``("a", 0, "b")`` as ``a[0].b``; union tags, which start with a colon, are not the caller's and are left out."""
-    parts = [part for part in location if not (isinstance(part, str) and part.startswith(":"))]
+    """``("a", 0, "b")`` as ``a[0].b``. Union tags, which start with a colon, and pydantic's mark of a key are not the
+    caller's and are left out."""
+    parts = [part for part in location if not (isinstance(part, str) and part.startswith((":", "[key]")))]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 

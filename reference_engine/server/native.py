@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from reference_engine.errors import RequestError
-from reference_engine.request import Answer, Request, SamplingParams, StepOutput
+from reference_engine.request import Answer, Request, StepOutput
+from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.errors import error_body
 from reference_engine.server.images import read_images
 from reference_engine.server.protocol import GenerateBody, read

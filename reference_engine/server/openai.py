@@ -14,11 +14,12 @@ from dataclasses import asdict
 from typing import Any
 
 from reference_engine.errors import RequestError
-from reference_engine.request import Answer, Request, SamplingParams, StepOutput
+from reference_engine.request import Answer, Request, StepOutput
+from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import ChatPrompts, image_sources
 from reference_engine.server.errors import error_body
 from reference_engine.server.images import read_images
-from reference_engine.server.protocol import SAMPLING_FIELDS, ChatBody, read
+from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, engine_value, read
 from reference_engine.server.worker import Prepared, ServedEngine
 
 _IMAGE = re.compile(r"image_data\[(\d+)\]")
@@ -49,12 +50,10 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts) -> ChatCal
 def chat_sampling(body: ChatBody) -> SamplingParams:
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
         raise RequestError("max_tokens", "differs from max_completion_tokens; give one of them")
-    given = {name: getattr(body, name) for name in SAMPLING_FIELDS if name != "max_new_tokens"}
-    given["max_new_tokens"] = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    if isinstance(given["stop"], str):
-        given["stop"] = [given["stop"]]
-    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return SamplingParams(**{name: value for name, value in plain.items() if value is not None})
+    given = {name: getattr(body, OPENAI_NAMES.get(name, name)) for name in SAMPLING_FIELDS}
+    if body.max_completion_tokens is not None:
+        given["max_new_tokens"] = body.max_completion_tokens
+    return SamplingParams(**{name: engine_value(name, value) for name, value in given.items() if value is not None})
 
 
 def _renamed(field: str, image_fields: Sequence[str], body: ChatBody) -> str:
@@ -62,11 +61,12 @@ def _renamed(field: str, image_fields: Sequence[str], body: ChatBody) -> str:
     found = _IMAGE.fullmatch(field)
     if found is not None and int(found[1]) < len(image_fields):
         return image_fields[int(found[1])]
-    if field == "sampling_params.max_new_tokens":
-        return "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    if field == "sampling_params.max_new_tokens" and body.max_completion_tokens is not None:
+        return "max_completion_tokens"
     if field in ("input_ids", "image_data") or field.startswith("input_ids["):
         return "messages"
-    return field.removeprefix("sampling_params.")
+    name = field.removeprefix("sampling_params.")
+    return OPENAI_NAMES.get(name, name)
 
 
 class ChatCall:

@@ -6,22 +6,24 @@ sampling fields are those of :class:`reference_engine.request.SamplingParams`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from reference_engine.request import SamplingParams
+from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.errors import from_validation
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
 LARGEST_INTEGER = 2**63 - 1
+_ID = re.compile(r"-?[0-9]{1,18}")
 
 if TYPE_CHECKING:
-    from reference_engine.request import SamplingParams as WireSampling
+    from reference_engine.sampling_params import SamplingParams as WireSampling
 else:
     WireSampling = pydantic.dataclasses.dataclass(SamplingParams, config=STRICT, frozen=True)
 
@@ -54,17 +56,21 @@ def _entry_kind(value: Any) -> str:
 
 
 def _sampling(value: Any) -> Any:
-    """Nulls dropped, one stop string made a list of it, lists made tuples."""
+    """Nulls dropped, one stop string made a list of it, lists made tuples, ids that are keys made numbers."""
     if not isinstance(value, Mapping):
         return value
-    return {name: _plain(name, item) for name, item in value.items() if item is not None or name not in SAMPLING_FIELDS}
+    given = {name: item for name, item in value.items() if item is not None or name not in SAMPLING_FIELDS}
+    return {name: engine_value(name, item) for name, item in given.items()}
 
 
-def _plain(name: str, value: Any) -> Any:
+def engine_value(name: str, value: Any) -> Any:
+    """A sampling parameter as it came in JSON, as :class:`SamplingParams` holds it."""
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         raise ValueError(f"{name} does not fit in 64 bits")
     if name == "stop" and isinstance(value, str):
         return (value,)
+    if name == "logit_bias" and isinstance(value, Mapping):
+        return {int(key) if _ID.fullmatch(str(key)) else key: item for key, item in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -144,20 +150,36 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
-class ChatBody(Body):
+OPENAI_NAMES = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}
+"""Sampling fields that have another name beside OpenAI's own; the others keep theirs."""
+_OPENAI_TYPES: dict[Any, Any] = {
+    int: Integer,
+    int | None: Integer,
+    tuple[int, ...]: list[int],
+    tuple[str, ...]: Annotated[NoImage | OneText | ManyTexts, Discriminator(_unless_null(_list_or_one))],
+    Mapping[int, float]: dict[int, float],
+}
+
+if TYPE_CHECKING:
+    OpenAISampling = Body
+else:
+    OpenAISampling = pydantic.create_model(
+        "OpenAISampling",
+        __base__=Body,
+        **{
+            OPENAI_NAMES.get(name, name): (_OPENAI_TYPES.get(hint, hint) | None, None)
+            for name, hint in get_type_hints(SamplingParams).items()
+        },
+    )
+
+
+class ChatBody(OpenAISampling):
     """``POST /v1/chat/completions``. Left-out sampling fields are the engine's defaults: greedy, not temperature 1."""
 
     model: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Integer | None = None
     max_completion_tokens: Integer | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: Integer | None = None
-    seed: Integer | None = None
-    stop: Annotated[NoImage | OneText | ManyTexts, Discriminator(_unless_null(_list_or_one))] = None
-    stop_token_ids: list[int] | None = None
-    ignore_eos: bool | None = None
     n: Literal[1] | None = None
     """Only one choice is made."""
     logprobs: bool | None = None

@@ -56,6 +56,23 @@ def test_what_may_begin_a_stop_is_held_back(whole: str, stop: str) -> None:
     assert (text.matched is not None) == (stop in whole)
 
 
+def test_a_stop_may_stay_at_the_end_and_may_be_let_through() -> None:
+    spellings = [b"a", b"b", b"cd"]
+    trimmed, kept = (TextStream(spellings, ["bc"], keep_stop=keep) for keep in (False, True))
+    assert ["".join(stream.push(i) for i in (0, 1, 2)) for stream in (trimmed, kept)] == ["a", "abc"]
+    late = TextStream(spellings, ["bc"])
+    assert [late.push(1, may_stop=False), late.push(2, may_stop=False), late.push(1), late.push(2)] == [
+        "b",
+        "cd",
+        "",
+        "",
+    ]
+    assert late.matched == "bc"
+    halves = TextStream(spellings, ["bc"])
+    assert [halves.push(1, may_stop=False), halves.push(2)] == ["b", "cd"]
+    assert halves.matched is None
+
+
 def test_a_split_character_appears_whole() -> None:
     spellings = [bytes([b]) for b in "é🙂".encode()]
     parts, _ = stream(spellings)

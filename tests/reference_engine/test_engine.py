@@ -73,14 +73,25 @@ def test_placeholders_and_images_must_match(engine: Any, picture: Any, text: str
     ("name", "value"),
     [
         ("max_new_tokens", 0), ("max_new_tokens", 1.5), ("temperature", -0.1), ("temperature", float("nan")),
-        ("top_p", 0.0), ("top_p", 1.1), ("top_k", 0), ("seed", -1), ("stop", ("",)), ("stop", "text"),
-        ("stop_token_ids", (4096,)),
+        ("top_p", 0.0), ("top_p", 1.1), ("top_k", 0), ("seed", -1), ("seed", 2**63), ("stop", ("",)), ("stop", "text"),
+        ("stop_token_ids", 5), ("min_new_tokens", -1), ("min_new_tokens", 129),
+        ("min_p", 1.5), ("min_p", float("nan")), ("repetition_penalty", 0.0), ("repetition_penalty", float("inf")),
+        ("presence_penalty", 2.5), ("frequency_penalty", "1"), ("logit_bias", {5: 101.0}),
+        ("logit_bias", {5: float("nan")}), ("logit_bias", [5]), ("no_stop_trim", 1), ("ignore_eos", None),
     ],
 )  # fmt: skip
 def test_bad_sampling_values_are_named(engine: Any, name: str, value: Any) -> None:
     error = refusal(engine, text="hello", sampling=replace(SamplingParams(), **{name: value}))
     assert error.field == f"sampling_params.{name}"
     assert repr(value) in error.message
+
+
+@pytest.mark.parametrize(("name", "value"), [("stop_token_ids", (5, 4096)), ("logit_bias", {4096: 1.0})])
+def test_ids_of_sampling_that_are_not_in_the_vocabulary_are_named(engine: Any, name: str, value: Any) -> None:
+    error = refusal(engine, text="hello", sampling=replace(SamplingParams(), **{name: value}))
+    assert str(error) == f"sampling_params.{name}: 4096 is not an id from 0 to 1023"
+    everything = SamplingParams(min_new_tokens=1, stop_token_ids=tuple(range(1024)))
+    assert "every id of the vocabulary ends" in refusal(engine, text="hello", sampling=everything).message
 
 
 def test_a_size_that_cannot_be_served_names_the_image(engine: Any, picture: Any) -> None:

@@ -9,11 +9,12 @@ from reference_engine import RequestError, SamplingParams
 from reference_engine.server.errors import field_name
 from reference_engine.server.native import spread
 from reference_engine.server.openai import chat_sampling
-from reference_engine.server.protocol import SAMPLING_FIELDS, ChatBody, GenerateBody, read
+from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, GenerateBody, read
 
 OTHER = {
-    "max_new_tokens": 7, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "seed": 11, "stop": ("x", "y"),
-    "stop_token_ids": (4, 5), "ignore_eos": True,
+    "max_new_tokens": 7, "min_new_tokens": 2, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "min_p": 0.125,
+    "repetition_penalty": 1.5, "presence_penalty": -1.0, "frequency_penalty": 0.75, "logit_bias": {5: -1.5, 77: 100.0},
+    "seed": 11, "stop": ("x", "y"), "stop_token_ids": (4, 5), "no_stop_trim": True, "ignore_eos": True,
 }  # fmt: skip
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -41,8 +42,8 @@ def test_every_sampling_field_survives_every_way_in(name: str) -> None:
     [single] = spread(generate(sampling_params={name: OTHER[name]}), 9)
     shared = spread(generate(text=["a", "b"], sampling_params={name: OTHER[name]}), 9)
     first, second = spread(generate(text=["a", "b"], sampling_params=[{name: OTHER[name]}, {}]), 9)
-    chat_name = "max_tokens" if name == "max_new_tokens" else name
-    chat = chat_sampling(read(ChatBody, json.dumps({"messages": MESSAGES, chat_name: OTHER[name]}).encode()))
+    chat_body = {"messages": MESSAGES, OPENAI_NAMES.get(name, name): OTHER[name]}
+    chat = chat_sampling(read(ChatBody, json.dumps(chat_body).encode()))
     assert single.sampling == shared[0].sampling == shared[1].sampling == first.sampling == chat == wanted
     assert second.sampling == SamplingParams()
 
@@ -91,7 +92,10 @@ def test_a_bad_generate_body_names_the_field(body: Any, field: str, says: str) -
         ({}, "messages", "required"),
         ({"messages": []}, "messages", "at least 1 item"),
         ({"messages": MESSAGES, "top_k": 10**30}, "top_k", "less than"),
-        ({"messages": MESSAGES, "frequency_penalty": 1}, "frequency_penalty", "unknown field; known: ignore_eos"),
+        ({"messages": MESSAGES, "best_of": 1}, "best_of", "unknown field; known: frequency_penalty"),
+        ({"messages": MESSAGES, "logit_bias": {"x": 1}}, "logit_bias.x", "valid integer"),
+        ({"messages": MESSAGES, "logit_bias": {"5": "1"}}, "logit_bias.5", "valid number, not '1'"),
+        ({"messages": MESSAGES, "min_new_tokens": 1}, "min_new_tokens", "unknown field"),
         ({"messages": MESSAGES, "n": 2}, "n", "1"),
         ({"messages": [{"role": "wizard", "content": "a"}]}, "messages[0].role", "not 'wizard'"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content", "string"),
