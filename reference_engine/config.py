@@ -25,6 +25,10 @@ class EngineConfig:
     device: str = "cpu"
     avoid_retokenize: bool = field(default=True, metadata={"toggle": True, "source": "sglang#26555"})
     """Expand placeholders in the caller's own ids; off: decode, expand as text, tokenize again (drifts)."""
+    native_decode: bool = field(default=True, metadata={"toggle": True, "source": "sglang#25309"})
+    """Text of a slow tokenizer by its own decoder, special ids filtered; off: through transformers' options."""
+    skip_tokenizer_init: bool = field(default=False, metadata={"toggle": True, "source": "sglang#18378"})
+    """Load no tokenizer: ids in, ids out; text, messages and stop strings are refused."""
     vit_batching: ViTBatching = field(default="cross_request", metadata={"toggle": True, "source": "sglang#25910"})
     """Encode the images of all waiting requests in one pass, or one item a pass."""
     chunked_prefill: int = field(default=0, metadata={"toggle": True})

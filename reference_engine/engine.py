@@ -43,9 +43,9 @@ class Engine:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self.seams = plant(config.plant)
-        loaded = load(config)
+        loaded = load(config, self.seams.detokenizer)
         self.geometry = loaded.geometry
-        self.codec = loaded.text
+        self.codec = loaded.codec
         self.family = loaded.family
         self.cache = loaded.cache
         self.prompts = PromptBuilder(
@@ -63,7 +63,7 @@ class Engine:
 
     @property
     def tokenizer(self) -> Any:
-        """transformers' own tokenizer object."""
+        """transformers' own tokenizer object; None with ``skip_tokenizer_init``."""
         return self.codec.tokenizer
 
     # -- requests in
@@ -71,6 +71,7 @@ class Engine:
     def prepare(self, request: Request) -> PreparedPrompt:
         """The prompt as it would run; may be called from another thread and handed to :meth:`submit`."""
         check_sampling(request.sampling, self.geometry.vocabulary, self.geometry.eos_ids)
+        self.codec.check_stops(request.sampling.stop)
         prompt = self.prompts.build(request)
         self._check_room(request, len(prompt.ids))
         return prompt
@@ -80,7 +81,7 @@ class Engine:
         if request.request_id in self._live:
             raise RequestError("request_id", f"{request.request_id!r} is already in use by a running request")
         live = LiveRequest.start(
-            request, prompt or self.prepare(request), self.codec.token_bytes, self.geometry.eos_ids
+            request, prompt or self.prepare(request), self.codec.detokenizer(), self.geometry.eos_ids
         )
         self._live[request.request_id] = live
         self.scheduler.add(live)
@@ -245,7 +246,7 @@ class Engine:
             logprobs=live.logprobs if live.request.want_logprobs else None,
             matched=matched,
             error=error,
-            evidence=build_evidence(live, self.config) if live.request.want_evidence else None,
+            evidence=build_evidence(live, self.config, self.codec) if live.request.want_evidence else None,
         )
         self._outputs.append(output)
 

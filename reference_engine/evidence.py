@@ -11,17 +11,18 @@ from reference_engine.config import EngineConfig
 from reference_engine.live_request import LiveRequest
 from reference_engine.request import Evidence, ItemEvidence
 from reference_engine.row_print import NO_ROWS
+from reference_engine.tokenizer import Codec
 from reference_engine.vision import span_lengths
 
 
-def build_evidence(live: LiveRequest, config: EngineConfig) -> Evidence:
+def build_evidence(live: LiveRequest, config: EngineConfig, codec: Codec) -> Evidence:
     positions = live.prompt.positions_3L.to(torch.int64).contiguous().numpy()
     return Evidence(
         prompt_ids=list(live.prompt.ids),
         items=_items(live),
         mrope_delta=live.prompt.delta,
         positions_digest=hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
-        toggles=_toggles(live, config),
+        toggles=_toggles(live, config, codec),
         encoder_batch=max((part.pass_items for part in live.encoded), default=0),
         prefill_chunks=live.chunks,
         timings=dict(live.timings),
@@ -45,9 +46,11 @@ def _items(live: LiveRequest) -> list[ItemEvidence]:
     ]
 
 
-def _toggles(live: LiveRequest, config: EngineConfig) -> dict[str, dict[str, Any]]:
+def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str, dict[str, Any]]:
     acted = {
         "avoid_retokenize": (live.prompt.placement.changed, live.prompt.placement.reason),
+        "native_decode": codec.native_decode(),
+        "skip_tokenizer_init": _without_tokenizer(codec),
         "vit_batching": _vit_batching(live, config),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
     }
@@ -55,6 +58,12 @@ def _toggles(live: LiveRequest, config: EngineConfig) -> dict[str, dict[str, Any
         name: {"setting": setting, "acted": acted[name][0], "reason": acted[name][1]}
         for name, setting in config.toggle_settings().items()
     }
+
+
+def _without_tokenizer(codec: Codec) -> tuple[bool, str]:
+    if codec.tokenizer is None:
+        return True, "no tokenizer was loaded: ids in, ids out"
+    return False, "a tokenizer is loaded"
 
 
 def _vit_batching(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""Every touch on transformers: loading, the two attention functions, calls into the model, tokenizer and image
+"""Every touch on transformers: loading, the two attention functions, calls into the model and image
 processor.
 
 transformers' model classes run unchanged. What is ours goes in by its own doors: attention functions by name through
@@ -6,7 +6,8 @@ transformers' model classes run unchanged. What is ours goes in by its own doors
 the vision tower hand over all segments at once instead of looping over them), and one submodule swapped for an equal
 one. :mod:`reference_engine.selftest` compares packed and plain forward at every load.
 
-No other module imports transformers.
+Tokenizers are :mod:`reference_engine.tokenizer`'s. No other module imports transformers; what needs its classes takes
+the name from here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from reference_engine.torchvision_guard import define_missing_operators
 define_missing_operators()
 # isort: split
 import transformers  # noqa: E402
-from transformers import AttentionInterface, AutoConfig, AutoTokenizer, GenerationConfig  # noqa: E402
+from transformers import AttentionInterface, AutoConfig, GenerationConfig  # noqa: E402
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (  # noqa: E402
     Qwen2VLImageProcessorPil,
     smart_resize,
@@ -56,40 +57,6 @@ class Geometry:
     video_id: int
     vision_start_id: int
     vision_end_id: int
-
-
-class TextCodec:
-    """Text to ids and back with special tokens written out, and every id's bytes for incremental detokenizing."""
-
-    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        self.tokenizer = tokenizer
-        self.vocabulary = vocabulary
-        self.token_bytes = byte_spellings(tokenizer)
-
-    def encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def byte_spellings(tokenizer: Any) -> list[bytes]:
-    """The bytes of every id, none for special tokens. :class:`ConfigError` unless the tokenizer is byte-level."""
-    if "ByteLevel" not in repr(tokenizer.backend_tokenizer.decoder):
-        raise ConfigError("model: only byte-level tokenizers can be decoded token by token")
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    spellings = []
-    for i, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
-        if i in special or token is None:
-            spellings.append(b"")
-        elif all(character in byte_of for character in token):
-            spellings.append(bytes(byte_of[character] for character in token))
-        else:
-            spellings.append(token.encode())
-    return spellings
 
 
 class PatchProcessor:
@@ -171,25 +138,23 @@ class Model:
 @dataclass(frozen=True)
 class Checkpoint:
     model: Model
-    text: TextCodec
     images: PatchProcessor
     geometry: Geometry
 
 
 def load_checkpoint(path: Path, *, dtype: str, device: str) -> Checkpoint:
-    """Weights, tokenizer and image processor. Raises :class:`ConfigError` naming what is missing or not served."""
+    """Weights and image processor. Raises :class:`ConfigError` naming what is missing or not served."""
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         _check_supported(config)
         model = _load_model(path, dtype, device)
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         images = load_image_processor(path)
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"model: {path} cannot be loaded: {error}") from error
     geometry = _geometry(config, path)
-    return Checkpoint(Model(model), TextCodec(tokenizer, geometry.vocabulary), PatchProcessor(images), geometry)
+    return Checkpoint(Model(model), PatchProcessor(images), geometry)
 
 
 def load_image_processor(path: Path) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from reference_engine.detokenizer import TextStream
+from reference_engine.detokenizer import Detokenizer, TextStream
 from reference_engine.multimodal.prompt import PreparedPrompt
 from reference_engine.request import Request
 from reference_engine.row_print import RowPrint
@@ -51,7 +51,7 @@ class LiveRequest:
 
     @classmethod
     def start(
-        cls, request: Request, prompt: PreparedPrompt, token_bytes: Sequence[bytes], eos_ids: Collection[int] = ()
+        cls, request: Request, prompt: PreparedPrompt, text: Detokenizer, eos_ids: Collection[int] = ()
     ) -> LiveRequest:
         spans = [torch.arange(start, end + 1) for item in prompt.items for start, end in item.spans]
         output_ids: list[int] = []
@@ -59,7 +59,7 @@ class LiveRequest:
         return cls(
             request=request,
             prompt=prompt,
-            stream=TextStream(token_bytes, params.stop, keep_stop=params.no_stop_trim),
+            stream=TextStream(text, params.stop, keep_stop=params.no_stop_trim),
             sampling=SampleRow(
                 params,
                 output_ids,

@@ -9,12 +9,14 @@ from reference_engine import hf
 from reference_engine.attention import Backend
 from reference_engine.attention.sdpa import SDPAStep
 from reference_engine.config import EngineConfig
+from reference_engine.detokenizer import SpelledText
 from reference_engine.errors import ConfigError
 from reference_engine.kv_cache import KVCache
 from reference_engine.multimodal.family import Family
 from reference_engine.multimodal.qwen2_5_vl import Qwen25VL, SlicedQwen25VL
 from reference_engine.selftest import check_packed, plain_cases
 from reference_engine.sentinels import resolve_model
+from reference_engine.tokenizer import Codec, MakesDetokenizer, load_codec
 
 logger = logging.getLogger(__name__)
 
@@ -22,20 +24,22 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Loaded:
     model: hf.Model
-    text: hf.TextCodec
+    codec: Codec
     family: Family
     geometry: hf.Geometry
     cache: KVCache
     backend: Backend
 
 
-def load(config: EngineConfig) -> Loaded:
+def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> Loaded:
     """Load and check. Raises :class:`ConfigError` for whatever the configuration or the checkpoint makes impossible."""
     for name in ("block_size", "num_blocks", "max_batch_size", "max_prompt_tokens"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name}: {getattr(config, name)} is not at least 1")
-    checkpoint = hf.load_checkpoint(resolve_model(config.model), dtype=config.dtype, device=config.device)
+    path = resolve_model(config.model)
+    checkpoint = hf.load_checkpoint(path, dtype=config.dtype, device=config.device)
     model, geometry = checkpoint.model, checkpoint.geometry
+    codec = load_codec(path, geometry.vocabulary, config, detokenizer)
     cases = plain_cases(model, geometry, checkpoint.images.merge_size)
     model.use_paged_attention()
     backend = choose_backend(config)
@@ -46,7 +50,7 @@ def load(config: EngineConfig) -> Loaded:
         block_size=config.block_size, lanes=config.max_batch_size, longest=geometry.context,
         dtype=model.dtype, device=config.device,
     )  # fmt: skip
-    return Loaded(model, checkpoint.text, _family(checkpoint, config.slice_rows), geometry, cache, backend)
+    return Loaded(model, codec, _family(checkpoint, codec, config.slice_rows), geometry, cache, backend)
 
 
 def choose_backend(config: EngineConfig) -> Backend:
@@ -54,10 +58,10 @@ def choose_backend(config: EngineConfig) -> Backend:
     return SDPAStep
 
 
-def _family(checkpoint: hf.Checkpoint, slice_rows: int) -> Family:
-    geometry, text = checkpoint.geometry, checkpoint.text
-    whole = Qwen25VL(checkpoint.images, geometry.image_id, text.decode([geometry.image_id]))
+def _family(checkpoint: hf.Checkpoint, codec: Codec, slice_rows: int) -> Family:
+    geometry = checkpoint.geometry
+    whole = Qwen25VL(checkpoint.images, geometry.image_id, codec.name(geometry.image_id))
     if slice_rows == 0:
         return whole
     separator = (geometry.vision_end_id, geometry.vision_start_id)
-    return SlicedQwen25VL(whole, slice_rows, separator, text.decode(separator))
+    return SlicedQwen25VL(whole, slice_rows, separator, "".join(map(codec.name, separator)))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reference_engine.attention import Backend
+from reference_engine.detokenizer import NoText
 from reference_engine.errors import ConfigError
 from reference_engine.hf import Geometry, Model
 from reference_engine.kv_cache import KVCache
@@ -86,7 +87,7 @@ def _packed_logits(model: Model, runner: ModelRunner, cases: list[Case]) -> list
 
 def _admit(model: Model, cache: KVCache, case: Case) -> LiveRequest:
     request = Request("self-test", input_ids=case.prompt.ids, sampling=SamplingParams(max_new_tokens=2))
-    live = LiveRequest.start(request, case.prompt, [])
+    live = LiveRequest.start(request, case.prompt, NoText())
     live.lane = cache.open(len(case.prompt.ids) + 1)
     if case.prompt.items:
         live.image_rows_RD = torch.cat(model.encode(case.prompt.items[0].pixels_PC, case.prompt.items[0].grids))

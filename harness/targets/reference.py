@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from harness.observation import ItemSeen, Observation, Prompt, RowMismatch
 from harness.targets.base import Call, Launch, LaunchLine, StreamEvent, Target
 from harness.toggles import Spelling
+from reference_engine.config import EngineConfig
 
 THREADS = min(4, max(1, (os.cpu_count() or 2) // 2))
 """Of each server: two run side by side, and sentinels are small."""
@@ -25,9 +26,7 @@ MISMATCH = re.compile(
 class ReferenceTarget(Target):
     name: ClassVar[str] = "reference"
     spellings: ClassVar[Mapping[str, Spelling]] = {
-        "avoid_retokenize": Spelling("--avoid-retokenize"),
-        "vit_batching": Spelling("--vit-batching"),
-        "chunked_prefill": Spelling("--chunked-prefill"),
+        name: Spelling(f"--{name.replace('_', '-')}") for name in EngineConfig.toggles()
     }
     info_path: ClassVar[str | None] = "/server_info"
     command: ClassVar[tuple[str, ...]] = (sys.executable, "-m", "reference_engine")

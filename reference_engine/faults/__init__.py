@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reference_engine.errors import ConfigError
-from reference_engine.faults import placeholders, positions, vision
+from reference_engine.faults import detokenizing, placeholders, positions, vision
 from reference_engine.faults.catalogue import Fault
 from reference_engine.faults.seams import CLEAN, Seams
 
-FAULTS: dict[str, Fault] = {fault.id: fault for module in (vision, placeholders, positions) for fault in module.FAULTS}
+FAULTS: dict[str, Fault] = {
+    fault.id: fault for module in (vision, placeholders, positions, detokenizing) for fault in module.FAULTS
+}
 
 __all__ = ["CLEAN", "FAULTS", "Fault", "Seams", "plant"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from reference_engine.detokenizer import Detokenizer, SpelledText
 from reference_engine.multimodal import mrope, placeholders
 from reference_engine.vision import split_rows
 
@@ -20,6 +21,7 @@ class Seams:
     chunk_positions: Callable[..., Any] = mrope.chunk_positions
     decode_positions: Callable[..., Any] = mrope.decode_positions
     split_rows: Callable[..., Any] = split_rows
+    detokenizer: Callable[..., Detokenizer] = SpelledText
 
 
 CLEAN = Seams()

@@ -227,8 +227,9 @@ class PromptBuilder:
     def _would_drift(self, ids: list[int], counts: list[list[int]], expansion: Expansion) -> Placement:
         try:
             again = self._through_text(ids, counts).ids
-        except RequestError:
-            return Placement("ids", True, "expanded in the caller's ids; they cannot be placed through text")
+        except RequestError as error:
+            why = f"expanded in the caller's ids; through text they cannot be placed ({error.message})"
+            return Placement("ids", True, why)
         drift = f"expanded in the caller's ids; decoding and tokenizing again gives {_drift(expansion.ids, again)}"
         return Placement("ids", again != expansion.ids, drift)
 

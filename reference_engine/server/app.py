@@ -56,7 +56,7 @@ def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
 
 
 def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits) -> None:
-    chat = partial(read_chat, engine=engine, prompts=ChatPrompts(engine.tokenizer))
+    chat = partial(read_chat, engine=engine, prompts=ChatPrompts(engine.codec))
     native = partial(read_generate, engine=engine, max_batch=limits.max_batch)
 
     @app.post("/generate", openapi_extra=_body_of(GenerateBody))

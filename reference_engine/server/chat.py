@@ -1,8 +1,8 @@
 """Chat messages to token ids, through the checkpoint's own chat template, with placement by provenance.
 
 Special tokens come from the template alone. One that somebody typed into a message is text: it is hidden from the
-template behind a private mark, and tokenized as the plain characters it is. Where nobody typed one, the ids are exactly
-those of the rendered text, because tokenizers cut text at special tokens before anything else.
+template behind a private mark, and tokenized as the plain characters it is. Where nobody typed one, the rendered
+text is tokenized as it stands.
 """
 
 from __future__ import annotations
@@ -13,22 +13,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import TemplateError
-from tokenizers import Tokenizer
 
 from reference_engine.errors import RequestError
 from reference_engine.server.protocol import ImagePart, Message, TextPart
+from reference_engine.tokenizer import Codec, without_tokenizer
 
 
 class ChatPrompts:
-    """The chat side of one tokenizer (transformers' object). Safe to call from several threads."""
+    """The chat side of one tokenizer. Safe to call from several threads."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._ids = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self._plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        self._plain.encode_special_tokens = True
-        self._plain.no_truncation()
-        self._plain.no_padding()
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._ids = codec.special
         reserved = sorted(map(re.escape, self._ids), key=len, reverse=True)
         self._reserved = re.compile(f"({'|'.join(reserved)})") if reserved else re.compile(r"((?!))")
         beginnings = {token[:length] for token in self._ids for length in range(1, len(token))}
@@ -39,16 +35,20 @@ class ChatPrompts:
         """The prompt's ids, one placeholder an image. :class:`RequestError` if the template refuses the messages."""
         mark = _Mark(self._typed)
         rendered = self.render([_for_template(message, mark) for message in messages])
+        if not mark.hidden:
+            return self._codec.encode(rendered)
         ids: list[int] = []
         for i, piece in enumerate(self._reserved.split(rendered)):
-            ids += [self._ids[piece]] if i % 2 else self._plain.encode(mark.show(piece), add_special_tokens=False).ids
+            ids += [self._ids[piece]] if i % 2 else self._codec.encode_plain(mark.show(piece))
         return ids
 
     def render(self, messages: list[dict[str, Any]]) -> str:
-        if not self._tokenizer.chat_template:
+        if self._codec.tokenizer is None:
+            raise without_tokenizer("messages", "send input_ids beside them")
+        if not self._codec.tokenizer.chat_template:
             raise RequestError("messages", "the checkpoint has no chat template; use /generate")
         try:
-            return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return self._codec.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except (TemplateError, TypeError, ValueError) as error:
             raise RequestError("messages", f"the chat template refuses them: {error}") from None
 
@@ -59,17 +59,17 @@ class _Mark:
     def __init__(self, typed: re.Pattern[str]) -> None:
         self._typed = typed
         self._nonce = secrets.token_hex(16)
-        self._hidden: list[str] = []
+        self.hidden: list[str] = []
 
     def hide(self, text: str) -> str:
         return self._typed.sub(self._replace, text)
 
     def show(self, text: str) -> str:
-        return re.sub(rf"\ue000{self._nonce}:(\d+)\ue000", lambda found: self._hidden[int(found[1])], text)
+        return re.sub(rf"\ue000{self._nonce}:(\d+)\ue000", lambda found: self.hidden[int(found[1])], text)
 
     def _replace(self, found: re.Match[str]) -> str:
-        self._hidden.append(found[0])
-        return f"\ue000{self._nonce}:{len(self._hidden) - 1}\ue000"
+        self.hidden.append(found[0])
+        return f"\ue000{self._nonce}:{len(self.hidden) - 1}\ue000"
 
 
 def _for_template(message: Message, mark: _Mark) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class ChatCall:
         self.prepared = (prepared,)
         self.stream = bool(body.stream)
         self._body = body
-        self._tokenizer = engine.tokenizer
+        self._codec = engine.codec
         self._fields = image_sources(body.messages)[1]
         self._head = {"id": prepared.request.request_id, "created": int(time.time()), "model": engine.config.model}
         self._started = False
@@ -130,7 +130,7 @@ class ChatCall:
         return {"content": [self._token(token, logprob) for token, logprob in pairs]}
 
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
-        return {"token": self._tokenizer.decode([token]), "logprob": logprob, "bytes": None, "top_logprobs": []}
+        return {"token": self._codec.name(token), "logprob": logprob, "bytes": None, "top_logprobs": []}
 
 
 def usage(answer: Answer) -> dict[str, int]:

@@ -14,12 +14,15 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reference_engine.config import EngineConfig
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.server.errors import EngineStopped
+
+if TYPE_CHECKING:
+    from reference_engine.tokenizer import Codec
 
 logger = logging.getLogger(__name__)
 JOIN_SECONDS = 5.0
@@ -32,8 +35,7 @@ class ServedEngine(Protocol):
     def config(self) -> EngineConfig: ...
 
     @property
-    def tokenizer(self) -> Any:
-        """transformers' tokenizer object."""
+    def codec(self) -> Codec: ...
 
     def prepare(self, request: Request) -> Any:
         """May be called from any thread; the result goes to ``submit``."""

@@ -14,7 +14,7 @@ def test_overrides_are_read() -> None:
 @pytest.mark.parametrize(
     ("assignment", "told"),
     [
-        ("avoid_retokenise=off", "known: avoid_retokenize, chunked_prefill, vit_batching"),
+        ("avoid_retokenise=off", "known: avoid_retokenize, "),
         ("avoid_retokenize=maybe", "known: off, on"),
         ("chunked_prefill=-3", "a whole number"),
         ("chunked_prefill", "name=setting"),

@@ -28,6 +28,7 @@ from reference_engine.sentinels import resolve_model
 from reference_engine.server.app import create_app
 from reference_engine.server.calls import Limits
 from reference_engine.server.listening import Listener
+from reference_engine.tokenizer import TextCodec
 
 SPECIAL = ["<|end|>", "<|image_pad|>", "<|role|>"]
 TEMPLATE = (
@@ -59,7 +60,8 @@ class Echoed:
 class EchoEngine:
     def __init__(self) -> None:
         self.config = EngineConfig(model="echo", max_images=2, max_prompt_tokens=200)
-        self.tokenizer = byte_tokenizer()
+        self.codec = TextCodec(byte_tokenizer(), 300)
+        self.tokenizer = self.codec.tokenizer
         self.go = threading.Event()
         """While it is cleared, no step is made."""
         self.go.set()
@@ -199,4 +201,4 @@ def tokenizer(model: Path) -> Any:
     """The sentinel's own."""
     from reference_engine import hf
 
-    return hf.AutoTokenizer.from_pretrained(model, local_files_only=True)
+    return hf.transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)

@@ -7,6 +7,7 @@ import pytest
 from reference_engine import RequestError
 from reference_engine.server.chat import ChatPrompts, image_sources
 from reference_engine.server.protocol import ImagePart, Message, TextPart
+from reference_engine.tokenizer import TextCodec
 
 IMAGE = ImagePart.model_validate({"type": "image_url", "image_url": {"url": "data:x"}})
 PAD = "<|image_pad|>"
@@ -46,7 +47,7 @@ def _plain(part: Any) -> dict[str, str]:
 )
 def test_without_typed_tokens_the_ids_are_those_of_the_rendered_text(tokenizer: Any, messages: list[Message]) -> None:
     expected = tokenizer(rendered(tokenizer, messages), add_special_tokens=False)["input_ids"]
-    assert ChatPrompts(tokenizer).ids(messages) == expected
+    assert ChatPrompts(TextCodec(tokenizer, len(tokenizer))).ids(messages) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_without_typed_tokens_the_ids_are_those_of_the_rendered_text(tokenizer: 
     ],
 )
 def test_typed_tokens_are_text(tokenizer: Any, parts: list[TextPart]) -> None:
-    prompts = ChatPrompts(tokenizer)
+    prompts = ChatPrompts(TextCodec(tokenizer, len(tokenizer)))
     ids = prompts.ids([user(IMAGE, *parts)])
     harmless = prompts.ids([user(IMAGE, text("harmless"))])
     specials = set(tokenizer.all_special_ids)
@@ -74,7 +75,7 @@ def test_typed_tokens_are_text(tokenizer: Any, parts: list[TextPart]) -> None:
 
 
 def test_typed_tokens_are_text_in_every_role(echo: Any) -> None:
-    prompts = ChatPrompts(echo.tokenizer)
+    prompts = ChatPrompts(echo.codec)
     pad = echo.tokenizer.convert_tokens_to_ids(PAD)
     for role in ("system", "user", "assistant"):
         assert pad not in prompts.ids([Message.model_validate({"role": role, "content": f"a {PAD}"})])
@@ -83,22 +84,24 @@ def test_typed_tokens_are_text_in_every_role(echo: Any) -> None:
 
 def test_a_template_that_trims_still_trims(echo: Any) -> None:
     echo.tokenizer.chat_template = "{% for m in messages %}<|role|>{{ m['content'] | trim }}<|end|>{% endfor %}"
-    ids = ChatPrompts(echo.tokenizer).ids([Message(role="user", content=f"  {PAD} ")])
+    ids = ChatPrompts(echo.codec).ids([Message(role="user", content=f"  {PAD} ")])
     assert echo.tokenizer.decode(ids, skip_special_tokens=False) == f"<|role|>{PAD}<|end|>"
 
 
 def test_what_looks_like_the_private_mark_is_left_alone(tokenizer: Any) -> None:
     said = "\ue000abc:0\ue000"
-    assert said in tokenizer.decode(ChatPrompts(tokenizer).ids([user(text(said + PAD))]), skip_special_tokens=False)
+    assert said in tokenizer.decode(
+        ChatPrompts(TextCodec(tokenizer, len(tokenizer))).ids([user(text(said + PAD))]), skip_special_tokens=False
+    )
 
 
 def test_a_template_that_refuses_or_is_missing_is_a_refusal(echo: Any) -> None:
     echo.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(RequestError, match="messages: the chat template refuses them: roles must alternate"):
-        ChatPrompts(echo.tokenizer).ids([user(text("a"))])
+        ChatPrompts(echo.codec).ids([user(text("a"))])
     echo.tokenizer.chat_template = None
     with pytest.raises(RequestError, match="no chat template; use /generate"):
-        ChatPrompts(echo.tokenizer).ids([user(text("a"))])
+        ChatPrompts(echo.codec).ids([user(text("a"))])
 
 
 def test_images_come_in_the_order_of_their_parts_with_their_names() -> None:
