@@ -29,7 +29,7 @@ from reference_engine.torchvision_guard import define_missing_operators
 
 define_missing_operators()
 # isort: split
-import transformers  # noqa: E402
+import transformers as transformers  # noqa: E402  others take it from here
 from transformers import AttentionInterface, AutoConfig, GenerationConfig  # noqa: E402
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (  # noqa: E402
     Qwen2VLImageProcessorPil,

@@ -76,7 +76,9 @@ class TextCodec:
     ) -> None:
         self.tokenizer = tokenizer
         self.vocabulary = vocabulary
-        self.special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.special: Mapping[str, int] = {
+            token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
         self.spellings: Spellings = spell(tokenizer)
         self._slow_path = not tokenizer.is_fast and not native_decode
         self._spelled = detokenizer
