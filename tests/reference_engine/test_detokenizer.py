@@ -58,10 +58,10 @@ def test_what_may_begin_a_stop_is_held_back(whole: str, stop: str) -> None:
 
 
 def test_a_stop_may_stay_at_the_end_and_may_be_let_through() -> None:
-    spellings = [b"a", b"b", b"cd"]
-    trimmed, kept = (TextStream(spellings, ["bc"], keep_stop=keep) for keep in (False, True))
+    spellings = Spellings([b"a", b"b", b"cd"])
+    trimmed, kept = (TextStream(SpelledText(spellings), ["bc"], keep_stop=keep) for keep in (False, True))
     assert ["".join(stream.push(i) for i in (0, 1, 2)) for stream in (trimmed, kept)] == ["a", "abc"]
-    late = TextStream(spellings, ["bc"])
+    late = TextStream(SpelledText(spellings), ["bc"])
     assert [late.push(1, may_stop=False), late.push(2, may_stop=False), late.push(1), late.push(2)] == [
         "b",
         "cd",
@@ -69,7 +69,7 @@ def test_a_stop_may_stay_at_the_end_and_may_be_let_through() -> None:
         "",
     ]
     assert late.matched == "bc"
-    halves = TextStream(spellings, ["bc"])
+    halves = TextStream(SpelledText(spellings), ["bc"])
     assert [halves.push(1, may_stop=False), halves.push(2)] == ["b", "cd"]
     assert halves.matched is None
 
