@@ -33,12 +33,13 @@ def taken() -> Any:
 
 @pytest.mark.parametrize("name", [f.name for f in fields(EngineConfig) if f.name != "model"])
 def test_every_engine_setting_is_an_option_and_an_environment_variable(model: Path, name: str) -> None:
-    wanted = OTHER.get(name, 77)
+    default = getattr(EngineConfig(), name)
+    wanted = OTHER.get(name, not default if isinstance(default, bool) else 77)
     word = {True: "on", False: "off"}.get(wanted, str(wanted)) if isinstance(wanted, bool) else str(wanted)
     line = ["--model", str(model), "--allow-plant"]
     flagged = build_parser().parse_args([*line, f"--{name.replace('_', '-')}", word])
     plain = build_parser().parse_args(line)
-    assert getattr(engine_config(flagged, {}), name) == wanted != getattr(EngineConfig(), name)
+    assert getattr(engine_config(flagged, {}), name) == wanted != default
     assert getattr(engine_config(plain, {f"ASSAY_{name.upper()}": word}), name) == wanted
     assert getattr(engine_config(flagged, {f"ASSAY_{name.upper()}": "1"}), name) == wanted
 
