@@ -7,15 +7,15 @@ True
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from reference_engine.errors import ConfigError
-from reference_engine.faults import detokenizing, placeholders, positions, vision
+from reference_engine.faults import detokenizing, placeholders, positions, serving, vision
 from reference_engine.faults.catalogue import Fault
 from reference_engine.faults.seams import CLEAN, Seams
 
 FAULTS: dict[str, Fault] = {
-    fault.id: fault for module in (vision, placeholders, positions, detokenizing) for fault in module.FAULTS
+    fault.id: fault for module in (vision, placeholders, positions, detokenizing, serving) for fault in module.FAULTS
 }
 
 __all__ = ["CLEAN", "FAULTS", "Fault", "Seams", "plant"]
@@ -27,4 +27,5 @@ def plant(fault_id: str | None) -> Seams:
         return CLEAN
     if fault_id not in FAULTS:
         raise ConfigError(f"plant: unknown fault {fault_id!r}; known: {', '.join(sorted(FAULTS))}")
-    return replace(CLEAN, **FAULTS[fault_id].replaces)
+    names = {f.name for f in fields(Seams)}  # a fault of the server replaces functions there
+    return replace(CLEAN, **{name: wrong for name, wrong in FAULTS[fault_id].replaces.items() if name in names})

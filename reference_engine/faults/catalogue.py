@@ -16,6 +16,6 @@ class Fault:
     invariant: str
     """The statement of the design that it breaks."""
     replaces: Mapping[str, Callable[..., Any]]
-    """Field of :class:`Seams` -> the wrong function."""
+    """Field of :class:`Seams`, or of the server's own seams, -> the wrong function."""
     acts_when: str = "always"
     """The settings and inputs without which it changes nothing."""

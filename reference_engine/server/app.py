@@ -29,6 +29,7 @@ from reference_engine.server.metrics import MetricsPage
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
 from reference_engine.server.protocol import ChatBody, GenerateBody
+from reference_engine.server.seams import plant_serving
 from reference_engine.server.worker import EngineWorker, ServedEngine
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
 
 
 def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits) -> None:
-    chat = partial(read_chat, engine=engine, prompts=ChatPrompts(engine.codec))
+    seams = plant_serving(engine.config.plant)
+    chat = partial(read_chat, engine=engine, prompts=ChatPrompts(engine.codec), seams=seams)
     native = partial(read_generate, engine=engine, max_batch=limits.max_batch)
 
     @app.post("/generate", openapi_extra=_body_of(GenerateBody))

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from reference_engine.errors import RequestError
-from reference_engine.server.protocol import ImagePart, Message, TextPart
+from reference_engine.server.protocol import ChatBody, ImagePart, Message, TextPart
 from reference_engine.tokenizer import Codec, without_tokenizer
 
 
@@ -51,6 +51,11 @@ class ChatPrompts:
             return self._codec.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except (TemplateError, TypeError, ValueError) as error:
             raise RequestError("messages", f"the chat template refuses them: {error}") from None
+
+
+def chat_ids(body: ChatBody, prompts: ChatPrompts) -> list[int]:
+    """The caller's own ids, which outrank whatever the messages say (sglang#23751); else those of the messages."""
+    return list(body.input_ids) if body.input_ids is not None else prompts.ids(body.messages)
 
 
 class _Mark:

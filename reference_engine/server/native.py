@@ -2,7 +2,8 @@
 
 Streamed events carry the whole text and ids so far, as SGLang's do, so the last event equals the answer that is not
 streamed. A list of prompts gets a list of answers. One of them may be an ``error``, with fields as if that prompt had
-been sent by itself, while the others stand. Events of a list carry ``index``.
+been sent by itself, while the others stand. Events of a list carry ``index``. An engine without a tokenizer gives no
+``text``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from reference_engine.errors import RequestError
@@ -19,6 +20,7 @@ from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.errors import error_body
 from reference_engine.server.images import read_images
+from reference_engine.server.meta_info import answer_meta, running_meta
 from reference_engine.server.protocol import GenerateBody, read
 from reference_engine.server.worker import Prepared, ServedEngine
 
@@ -50,7 +52,7 @@ def read_generate(raw: bytes, engine: ServedEngine, max_batch: int) -> GenerateC
     body = read(GenerateBody, raw)
     prompts = spread(body, max_batch)
     prepared = [_prepare(prompt, body, engine) for prompt in prompts]
-    return GenerateCall(body, prepared, prompts[0].index is not None, arrival)
+    return GenerateCall(body, prepared, prompts[0].index is not None, arrival, engine.codec.tokenizer is not None)
 
 
 def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
@@ -141,15 +143,17 @@ def _check_counts(prompt: Prompt, engine: ServedEngine) -> None:
 
 
 class GenerateCall:
-    def __init__(self, body: GenerateBody, prepared: Sequence[Prepared], batched: bool, arrival: float) -> None:
+    def __init__(
+        self, body: GenerateBody, prepared: Sequence[Prepared], batched: bool, arrival: float, has_text: bool
+    ) -> None:
         self.prepared = prepared
         self.stream = body.stream
-        self._evidence, self._logprobs = body.return_evidence, body.return_logprob
+        self._body, self._has_text = body, has_text
         self._batched, self._arrival = batched, arrival
         self._index = {p.request.request_id: i for i, p in enumerate(prepared)}
         self._text = [""] * len(prepared)
         self._ids: list[list[int]] = [[] for _ in prepared]
-        self._prompt_tokens = [len(p.prompt.ids) for p in prepared]
+        self._prompt_ids = [list(p.prompt.ids) for p in prepared]
 
     def reply(self, answers: Sequence[Answer]) -> tuple[int, Any]:
         if self._batched:
@@ -165,30 +169,16 @@ class GenerateCall:
         return [event | {"index": index}] if self._batched else [event]
 
     def _so_far(self, request_id: str, index: int) -> dict[str, Any]:
-        meta = self._meta(request_id, self._prompt_tokens[index], len(self._ids[index]), None)
-        return {"text": self._text[index], "output_ids": list(self._ids[index]), "meta_info": meta}
+        meta = running_meta(request_id, len(self._prompt_ids[index]), len(self._ids[index]), self._arrival)
+        return self._text_of(self._text[index]) | {"output_ids": list(self._ids[index]), "meta_info": meta}
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
-        meta = self._meta(answer.request_id, answer.prompt_tokens, answer.completion_tokens, finish_reason(answer))
-        if self._logprobs and answer.logprobs is not None:
-            pairs = zip(answer.logprobs, answer.output_ids, strict=True)
-            meta["output_token_logprobs"] = [[logprob, token, None] for logprob, token in pairs]
-        if self._evidence and answer.evidence is not None:
-            meta["evidence"] = asdict(answer.evidence)
+        meta = answer_meta(answer, self._arrival)
+        if self._body.return_prompt_token_ids:
+            meta["prompt_token_ids"] = self._prompt_ids[self._index[answer.request_id]]
         if answer.error is not None:
             return error_body(answer.error) | {"meta_info": meta}
-        return {"text": answer.text, "output_ids": answer.output_ids, "meta_info": meta}
+        return self._text_of(answer.text) | {"output_ids": answer.output_ids, "meta_info": meta}
 
-    def _meta(self, request_id: str, prompt: int, completion: int, reason: dict[str, Any] | None) -> dict[str, Any]:
-        return {
-            "id": request_id,
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "finish_reason": reason,
-            "e2e_latency": time.perf_counter() - self._arrival,
-        }
-
-
-def finish_reason(answer: Answer) -> dict[str, Any]:
-    matched = {} if answer.matched is None else {"matched": answer.matched}
-    return {"type": answer.finish_reason} | matched
+    def _text_of(self, text: str) -> dict[str, str]:
+        return {"text": text} if self._has_text else {}

@@ -1,7 +1,8 @@
 """``POST /v1/chat/completions``: from its body to one engine request, and from its answer to OpenAI's shape.
 
 With ``return_evidence`` the answer (or the last event with a choice) has an ``assay_evidence`` field beside OpenAI's
-own.
+own. Token in, token out (sglang#23751): ``input_ids`` is the prompt, whatever the messages say, and images still come
+from the messages; ``return_prompt_token_ids`` and ``return_meta_info`` tell of every choice what ran and what came.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from reference_engine.errors import RequestError
@@ -19,15 +20,19 @@ from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import ChatPrompts, image_sources
 from reference_engine.server.errors import error_body
 from reference_engine.server.images import read_images
+from reference_engine.server.meta_info import answer_meta
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, engine_value, read
+from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.worker import Prepared, ServedEngine
 
 _IMAGE = re.compile(r"image_data\[(\d+)\]")
 
 
-def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts) -> ChatCall:
+def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: ServingSeams = CLEAN_SERVING) -> ChatCall:
     """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
+    arrival = time.perf_counter()
     body = read(ChatBody, raw)
+    _check_combinations(body)
     if body.model is not None and body.model != engine.config.model:
         raise RequestError("model", f"{body.model!r} is not served here; known: {engine.config.model}", status=404)
     sources, fields = image_sources(body.messages)
@@ -36,15 +41,23 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts) -> ChatCal
     try:
         request = Request(
             request_id=f"chatcmpl-{uuid.uuid4().hex}",
-            input_ids=prompts.ids(body.messages),
+            input_ids=seams.chat_ids(body, prompts),
             images=read_images(sources, fields=fields, max_pixels=engine.config.max_image_pixels),
             sampling=chat_sampling(body),
             want_evidence=body.return_evidence,
             want_logprobs=bool(body.logprobs),
         )
-        return ChatCall(body, Prepared(request, engine.prepare(request)), engine)
+        return ChatCall(body, Prepared(request, engine.prepare(request)), engine, seams, arrival)
     except RequestError as error:
         raise RequestError(_renamed(error.field, fields, body), error.message, status=error.status) from None
+
+
+def _check_combinations(body: ChatBody) -> None:
+    if not body.messages and body.input_ids is None:
+        raise RequestError("messages", "there are none; send at least one, or the prompt as input_ids")
+    for name in ("return_prompt_token_ids", "return_meta_info"):
+        if body.stream and getattr(body, name):
+            raise RequestError(name, "is not given in a stream; set stream to false, or leave it out")
 
 
 def chat_sampling(body: ChatBody) -> SamplingParams:
@@ -63,35 +76,50 @@ def _renamed(field: str, image_fields: Sequence[str], body: ChatBody) -> str:
         return image_fields[int(found[1])]
     if field == "sampling_params.max_new_tokens" and body.max_completion_tokens is not None:
         return "max_completion_tokens"
-    if field in ("input_ids", "image_data") or field.startswith("input_ids["):
+    is_prompt = field == "input_ids" or field.startswith("input_ids[")
+    if field == "image_data" or (is_prompt and body.input_ids is None):
         return "messages"
     name = field.removeprefix("sampling_params.")
     return OPENAI_NAMES.get(name, name)
 
 
 class ChatCall:
-    def __init__(self, body: ChatBody, prepared: Prepared, engine: ServedEngine) -> None:
+    def __init__(
+        self, body: ChatBody, prepared: Prepared, engine: ServedEngine, seams: ServingSeams, arrival: float
+    ) -> None:
         self.prepared = (prepared,)
         self.stream = bool(body.stream)
         self._body = body
         self._codec = engine.codec
         self._fields = image_sources(body.messages)[1]
         self._head = {"id": prepared.request.request_id, "created": int(time.time()), "model": engine.config.model}
+        self._seams, self._arrival = seams, arrival
         self._started = False
 
     def reply(self, answers: Sequence[Answer]) -> tuple[int, Mapping[str, Any]]:
         [answer] = answers
         if answer.error is not None:
             return answer.error.status, self._error(answer)
-        message = {"role": "assistant", "content": answer.text}
+        body = self._head | {"object": "chat.completion", "choices": [self._choice(answer)], "usage": usage(answer)}
+        return 200, body | self._evidence(answer)
+
+    def _choice(self, answer: Answer) -> dict[str, Any]:
         choice = {
             "index": 0,
-            "message": message,
+            "message": {"role": "assistant", "content": None if self._codec.tokenizer is None else answer.text},
             "logprobs": self._logprobs(answer),
             "finish_reason": answer.finish_reason,
         }
-        body = self._head | {"object": "chat.completion", "choices": [choice], "usage": usage(answer)}
-        return 200, body | self._evidence(answer)
+        return choice | self._seams.given(self._told(answer))
+
+    def _told(self, answer: Answer) -> dict[str, Any]:
+        """What was asked for of the tokens themselves; None is left out."""
+        [prepared] = self.prepared
+        meta = answer_meta(replace(answer, evidence=None), self._arrival) | {"output_ids": answer.output_ids}
+        return {
+            "prompt_token_ids": list(prepared.prompt.ids) if self._body.return_prompt_token_ids else None,
+            "meta_info": meta if self._body.return_meta_info else None,
+        }
 
     def events(self, output: StepOutput) -> list[Mapping[str, Any]]:
         answer = output.answer

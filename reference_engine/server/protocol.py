@@ -105,6 +105,8 @@ class GenerateBody(Body):
     """Data URIs or base64. For a list of prompts: a list with an entry for each."""
     sampling_params: Annotated[NoImage | OneSampling | ManySamplings, Discriminator(_unless_null(_list_or_one))] = None
     return_logprob: bool = False
+    return_prompt_token_ids: bool = False
+    """``meta_info.prompt_token_ids``: the prompt's ids as run, placeholders expanded."""
     return_evidence: bool = False
     stream: bool = False
 
@@ -146,6 +148,10 @@ class Message(Body):
     content: Annotated[OneText | Annotated[list[Part], Tag(":list")], Discriminator(_list_or_one)]
 
 
+def _or_none_sent(value: Any) -> Any:
+    return [] if value is None else value
+
+
 class StreamOptions(Body):
     include_usage: bool = False
 
@@ -177,7 +183,14 @@ class ChatBody(OpenAISampling):
     """``POST /v1/chat/completions``. Left-out sampling fields are the engine's defaults: greedy, not temperature 1."""
 
     model: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], BeforeValidator(_or_none_sent)] = Field(default_factory=list)
+    """May be left out beside ``input_ids``; images are taken from them all the same."""
+    input_ids: list[int] | None = None
+    """The prompt, one placeholder an image or expanded already: nothing is rendered or tokenized."""
+    return_prompt_token_ids: bool = False
+    """``prompt_token_ids`` of every choice: the prompt's ids as run, placeholders expanded. Not in a stream."""
+    return_meta_info: bool = False
+    """``meta_info`` of every choice, as ``/generate`` gives it, with ``output_ids``. Not in a stream."""
     max_tokens: Integer | None = None
     max_completion_tokens: Integer | None = None
     n: Literal[1] | None = None
