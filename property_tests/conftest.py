@@ -18,6 +18,7 @@ from harness.implementations.base import (
     PadIds,
     PlacePositions,
     SplitRows,
+    StreamText,
     Unsupported,
     WindowPositions,
 )
@@ -109,3 +110,8 @@ def window_positions(implementation: Implementation) -> WindowPositions:
 @pytest.fixture(scope="session")
 def split_rows(implementation: Implementation) -> SplitRows:
     return _capability(implementation, "split_rows")
+
+
+@pytest.fixture(scope="session")
+def stream_text(implementation: Implementation) -> StreamText:
+    return _capability(implementation, "stream_text")

@@ -110,6 +110,11 @@ class SplitRows(Protocol):
         """
 
 
+class StreamText(Protocol):
+    def __call__(self, vocabulary: Sequence[bytes], special: Sequence[int], ids: Sequence[int]) -> list[str]:
+        """The text that each id released, and last what was held to the end. Special ids add no text."""
+
+
 @dataclass(frozen=True)
 class Implementation:
     """A named, versioned provider. A capability that is None is unsupported."""
@@ -127,6 +132,7 @@ class Implementation:
     place_positions: PlacePositions | None = None
     window_positions: WindowPositions | None = None
     split_rows: SplitRows | None = None
+    stream_text: StreamText | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why a capability is missing, where there is more to say than that it is."""
 

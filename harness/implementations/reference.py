@@ -22,6 +22,7 @@ from harness.implementations.base import (
 )
 from harness.implementations.transformers import image_processor
 from reference_engine import hf
+from reference_engine.detokenizer import Spellings
 from reference_engine.errors import ConfigError, EncoderMismatch, RequestError
 from reference_engine.faults import Seams
 from reference_engine.faults import plant as plant_fault
@@ -84,6 +85,10 @@ class ReferenceFunctions:
             for part in split
         ]
 
+    def stream_text(self, vocabulary: Sequence[bytes], special: Sequence[int], ids: Sequence[int]) -> list[str]:
+        text = self.seams.detokenizer(Spellings(vocabulary, frozenset(special)))
+        return [*(text.push(i) for i in ids), text.finish()]
+
 
 @lru_cache(maxsize=256)
 def _family(geometry: ImageGeometry) -> Qwen25VL:
@@ -119,6 +124,7 @@ def implementation(plant: str | None = None) -> Implementation:
         place_positions=functions.place_positions,
         window_positions=functions.window_positions,
         split_rows=functions.split_rows,
+        stream_text=functions.stream_text,
     )
 
 

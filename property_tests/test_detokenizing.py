@@ -1,0 +1,50 @@
+"""Ids to text, one at a time: the pieces joined are the bytes of all ids decoded at once, and none waits for long."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from harness.implementations.base import StreamText
+
+VOCABULARY = [bytes([byte]) for byte in range(256)] + ["é".encode(), "🙂".encode(), b" the", b"<|end|>", b"<|image|>"]
+SPECIAL = [259, 260]
+CUT = [0xC3, 0xE5, 0x9B, 0xBE, 0xF0, 0x9F, 0x99, 0x82, 0xFF, *SPECIAL]
+"""Beginnings and ends of characters, and what stands between them."""
+
+ids = st.lists(st.integers(0, 260) | st.sampled_from(CUT), max_size=20)
+
+
+def whole(sequence: list[int]) -> str:
+    return b"".join(VOCABULARY[i] for i in sequence if i not in SPECIAL).decode("utf-8", errors="replace")
+
+
+@example(sequence=[0xF0, 0x9F, 0x99, 0x82])
+@example(sequence=[0xC3, 259, 0xA9, 260, 260])
+@example(sequence=[0xF0, 0x9F])
+@given(sequence=ids)
+def test_pieces_joined_are_the_whole(stream_text: StreamText, sequence: list[int]) -> None:
+    """vllm-mlx#109, sglang#25309: special ids are filtered, characters of several ids stay whole."""
+    assert "".join(stream_text(VOCABULARY, SPECIAL, sequence)) == whole(sequence)
+
+
+@example(sequence=[0x41, 0xFF] * 20)
+@example(sequence=[0xFF] * 40)
+@given(sequence=ids)
+def test_no_text_waits_once_it_is_certain(stream_text: StreamText, sequence: list[int]) -> None:
+    """sglang#34740: at most an unfinished character, three bytes of it, may wait, also where U+FFFD comes for ever."""
+    pieces = stream_text(VOCABULARY, SPECIAL, sequence)
+    assert len(pieces) == len(sequence) + 1
+    for count in range(1, len(sequence) + 1):
+        released = "".join(pieces[:count])
+        assert whole(sequence[:count]).startswith(released)
+        assert len(whole(sequence[:count])) - len(released) <= 1
+
+
+@given(first=ids, second=ids)
+def test_an_answer_knows_nothing_of_the_one_before(
+    stream_text: StreamText, first: list[int], second: list[int]
+) -> None:
+    alone = stream_text(VOCABULARY, SPECIAL, second)
+    stream_text(VOCABULARY, SPECIAL, first)
+    assert stream_text(VOCABULARY, SPECIAL, second) == alone
