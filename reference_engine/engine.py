@@ -31,7 +31,7 @@ from reference_engine.row_print import print_rows
 from reference_engine.sampler import Sampled, sample
 from reference_engine.sampling_params import check_sampling
 from reference_engine.scheduler import Chunk, Scheduler
-from reference_engine.vision import VisionStage
+from reference_engine.vision import EncodedItem, VisionStage
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ class Engine:
         self.vision = VisionStage(loaded.model.encode, config.vit_batching, self.seams.split_rows)
         self.scheduler = Scheduler(config, self.cache)
         self.runner = ModelRunner(loaded.model, self.cache, loaded.backend, self.seams)
-        self._live: dict[str, LiveRequest] = {}
+        self._live: dict[str, list[LiveRequest]] = {}
+        """The choices of each request that are not finished."""
         self._outputs: list[StepOutput] = []
         self._counts: Counter[str] = Counter()
         if config.plant is not None:
@@ -80,11 +81,13 @@ class Engine:
         """Queue a request. Raises :class:`RequestError` at once for anything that can be known to be wrong."""
         if request.request_id in self._live:
             raise RequestError("request_id", f"{request.request_id!r} is already in use by a running request")
-        live = LiveRequest.start(
-            request, prompt or self.prepare(request), self.codec.detokenizer(), self.geometry.eos_ids
-        )
-        self._live[request.request_id] = live
-        self.scheduler.add(live)
+        prompt = prompt or self.prepare(request)
+        self._live[request.request_id] = lives = [
+            LiveRequest.start(request, prompt, self.codec.detokenizer(), self.geometry.eos_ids, index)
+            for index in range(request.sampling.n)
+        ]
+        for live in lives:
+            self.scheduler.add(live)
 
     def _check_room(self, request: Request, prompt_length: int) -> None:
         new = request.sampling.max_new_tokens
@@ -97,9 +100,9 @@ class Engine:
             raise RequestError(prompt_field(request), f"{what} need {needs} KV blocks; the pool has {has}", status=413)
 
     def abort(self, request_id: str) -> None:
-        """End a request now; its answer so far comes out of the next step. An id that is not running is ignored."""
-        live = self._live.get(request_id)
-        if live is not None:
+        """End all choices of a request now; their answers so far come out of the next step. An id that is not running
+        is ignored."""
+        for live in list(self._live.get(request_id, ())):
             self._finish(live, "abort")
 
     def preempt(self, request_id: str) -> bool:
@@ -107,11 +110,10 @@ class Engine:
 
         Returns whether it was running.
         """
-        live = self._live.get(request_id)
-        if live is None or live.lane is None:
-            return False
-        self.scheduler.preempt(live)
-        return True
+        running = [live for live in self._live.get(request_id, ()) if live.lane is not None]
+        for live in running:
+            self.scheduler.preempt(live)
+        return bool(running)
 
     def has_work(self) -> bool:
         return bool(self._live or self._outputs)
@@ -132,20 +134,23 @@ class Engine:
         return outputs
 
     def generate(self, requests: Sequence[Request]) -> list[Answer]:
-        """All requests as one continuous batch; answers in order. A refused request comes back as an error answer."""
+        """All requests as one continuous batch; answers in order, ``n`` for a request that asks for so many choices.
+        A refused request comes back as one error answer."""
         if self.has_work():
             raise RuntimeError(f"generate() needs an idle engine; {len(self._live)} requests are running")
         if len({request.request_id for request in requests}) < len(requests):
             raise RequestError("request_id", "the requests do not all have ids of their own")
-        answers: dict[str, Answer] = {}
+        answers: dict[str, list[Answer]] = {request.request_id: [] for request in requests}
         for request in requests:
             try:
                 self.submit(request)
             except RequestError as error:
-                answers[request.request_id] = Answer(request.request_id, [], "", "error", 0, error=error)
+                answers[request.request_id].append(Answer(request.request_id, [], "", "error", 0, error=error))
         while self.has_work():
-            answers |= {output.request_id: output.answer for output in self.step() if output.answer is not None}
-        return [answers[request.request_id] for request in requests]
+            for output in self.step():
+                if output.answer is not None:
+                    answers[output.request_id].append(output.answer)
+        return [answer for made in answers.values() for answer in sorted(made, key=lambda answer: answer.index)]
 
     def counters(self) -> dict[str, float]:
         """Gauges and running totals, named as a metrics page would."""
@@ -163,23 +168,31 @@ class Engine:
         }
 
     def _encode(self) -> None:
-        """Images of everything that runs and has no rows yet. An item's error ends its request."""
-        lives = [live for live in self.scheduler.running if live.needs_rows]
+        """Images of everything that runs and has no rows yet, once for all choices of a request. An item's error ends
+        its request."""
+        lives = list({live.id: live for live in reversed(self.scheduler.running) if live.needs_rows}.values())[::-1]
         for live in lives:
             if live.preemptions:
                 live.prompt = self.prompts.with_pixels(live.request, live.prompt)
         for live, encoded in zip(lives, self.vision.encode([live.prompt.items for live in lives]), strict=True):
-            live.encoded = encoded
+            self._take_rows([choice for choice in self._live[live.id] if choice.needs_rows], encoded)
+
+    def _take_rows(self, choices: Sequence[LiveRequest], encoded: Sequence[EncodedItem]) -> None:
+        """Give the rows of a request to those of its choices that are to lay them."""
+        wanted = choices[0].request.want_evidence
+        row_prints = [print_rows(part.rows_RD) for part in encoded] if wanted else []
+        wrong = next((part.error for part in encoded if part.error is not None), None)
+        rows_RD = None
+        if wrong is None:
+            rows_RD = torch.cat([part.rows_RD for part in encoded if part.rows_RD is not None])
+        else:
+            logger.error("request %s: %s", choices[0].id, wrong)
+        for live in choices:
+            live.encoded, live.row_prints, live.image_rows_RD = encoded, row_prints, rows_RD
             live.prompt = live.prompt.without_pixels()
             live.mark("encoded")
-            if live.request.want_evidence:
-                live.row_prints = [print_rows(part.rows_RD) for part in encoded]
-            wrong = next((part.error for part in encoded if part.error is not None), None)
             if wrong is not None:
-                logger.error("request %s: %s", live.id, wrong)
                 self._finish(live, "error", error=wrong)
-                continue
-            live.image_rows_RD = torch.cat([part.rows_RD for part in encoded if part.rows_RD is not None])
 
     def _run(self, chunks: list[Chunk]) -> None:
         """The forward pass and what follows from it. If the pass itself fails, so do the requests in it."""
@@ -210,7 +223,7 @@ class Engine:
         live.append(sampled)
         self._counts["generation_tokens_total"] += 1
         token, params = sampled.token, live.request.sampling
-        output = StepOutput(live.id, [token], "", None)
+        output = StepOutput(live.id, [token], "", None, live.index, [sampled.logprob] if sampled.logprob else [])
         ends = token in live.sampling.end_ids
         if not ends or params.no_stop_trim:
             output.new_text = live.stream.push(token, may_stop=len(live.output_ids) > params.min_new_tokens)
@@ -229,12 +242,14 @@ class Engine:
         error: RequestError | None = None, output: StepOutput | None = None, scrub: bool = False,
     ) -> None:  # fmt: skip
         """Take the request out, give its blocks back and queue its last output, which carries the answer."""
-        output = output or StepOutput(live.id, [], "", None)
+        output = output or StepOutput(live.id, [], "", None, live.index)
         rest = live.stream.finish()
         live.text.append(rest)
         live.mark("finished")
         self.scheduler.remove(live, scrub=scrub)
-        del self._live[live.id]
+        self._live[live.id].remove(live)
+        if not self._live[live.id]:
+            del self._live[live.id]
         self._counts[finished_key(reason)] += 1
         output.new_text += rest
         output.answer = Answer(
@@ -243,7 +258,9 @@ class Engine:
             text="".join(live.text),
             finish_reason=reason,
             prompt_tokens=live.prompt_length,
-            logprobs=live.logprobs if live.request.want_logprobs else None,
+            index=live.index,
+            logprobs=[one.logprob for one in live.logprobs] if live.request.want_logprobs else None,
+            top_logprobs=[one.top for one in live.logprobs] if live.request.top_logprobs else None,
             matched=matched,
             error=error,
             evidence=build_evidence(live, self.config, self.codec) if live.request.want_evidence else None,

@@ -1,4 +1,4 @@
-"""One request as the engine runs it: its prompt, what is in the cache, what was generated so far.
+"""One choice of a request as the engine runs it: its prompt, what is in the cache, what was generated so far.
 
 ``length`` (tokens of prompt and answer so far) only grows. ``computed`` (tokens in the cache) follows it, and falls
 back to zero when the request is preempted; what was generated is kept, and computed again like a longer prompt.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reference_engine.detokenizer import Detokenizer, TextStream
 from reference_engine.multimodal.prompt import PreparedPrompt
-from reference_engine.request import Request
+from reference_engine.request import Request, TokenLogprob
 from reference_engine.row_print import RowPrint
 from reference_engine.sampler import Sampled, SampleRow
 from reference_engine.sampling_params import end_ids
@@ -43,15 +43,17 @@ class LiveRequest:
     computed: int = 0
     chunks: int = 0
     preemptions: int = 0
+    index: int = 0
+    """Which of the request's choices."""
     output_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     arrival: float = field(default_factory=time.perf_counter)
     timings: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def start(
-        cls, request: Request, prompt: PreparedPrompt, text: Detokenizer, eos_ids: Collection[int] = ()
+        cls, request: Request, prompt: PreparedPrompt, text: Detokenizer, eos_ids: Collection[int] = (), index: int = 0
     ) -> LiveRequest:
         spans = [torch.arange(start, end + 1) for item in prompt.items for start, end in item.spans]
         output_ids: list[int] = []
@@ -61,16 +63,14 @@ class LiveRequest:
             prompt=prompt,
             stream=TextStream(text, params.stop, keep_stop=params.no_stop_trim),
             sampling=SampleRow(
-                params,
-                output_ids,
-                prompt_ids_L=prompt_ids_L,
-                end_ids=end_ids(params, eos_ids),
-                logprobs=request.want_logprobs,
+                params, output_ids, index=index, prompt_ids_L=prompt_ids_L, end_ids=end_ids(params, eos_ids),
+                logprobs=request.want_logprobs, top_logprobs=request.top_logprobs,
             ),
             output_ids=output_ids,
             prompt_ids_L=prompt_ids_L,
             image_places_R=torch.cat(spans) if spans else torch.empty(0, dtype=torch.int64),
-        )
+            index=index,
+        )  # fmt: skip
 
     @property
     def id(self) -> str:
@@ -124,7 +124,7 @@ class LiveRequest:
         self.mark("first_token")
         self.output_ids.append(sampled.token)
         if sampled.logprob is not None:
-            self.logprobs.append(sampled.logprob.logprob)
+            self.logprobs.append(sampled.logprob)
 
 
 def cached_tokens(prompt_length: int, max_new_tokens: int) -> int:

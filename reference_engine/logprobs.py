@@ -8,18 +8,10 @@ Shapes: B rows, V vocabulary, W rows that want them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
-Alternatives = tuple[tuple[int, float], ...]
-"""The likeliest tokens in one place, (id, log-probability), likeliest first."""
-
-
-@dataclass(frozen=True)
-class TokenLogprob:
-    logprob: float
-    top: Alternatives = ()
+from reference_engine.request import TokenLogprob
 
 
 def token_logprobs(logits_WV: Tensor, ids_W: Tensor, tops: Sequence[int]) -> list[TokenLogprob]:

@@ -15,6 +15,16 @@ from reference_engine.errors import RequestError
 from reference_engine.sampling_params import SamplingParams
 
 FinishReason = Literal["stop", "length", "abort", "error"]
+Alternatives = tuple[tuple[int, float], ...]
+"""The likeliest tokens in one place, (id, log-probability), likeliest first."""
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """The log-probability of one token, and the likeliest ones in its place."""
+
+    logprob: float
+    top: Alternatives = ()
 
 
 @dataclass
@@ -30,6 +40,8 @@ class Request:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     want_evidence: bool = False
     want_logprobs: bool = False
+    top_logprobs: int = 0
+    """Likeliest tokens to report with each log-probability."""
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.input_ids is None):
@@ -76,13 +88,20 @@ class Evidence:
 
 @dataclass
 class Answer:
+    """One choice of a request; there are ``n`` of them."""
+
     request_id: str
     output_ids: list[int]
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     """Length of the prompt as run, placeholders expanded."""
+    index: int = 0
+    """Which of the request's choices, from 0."""
     logprobs: list[float] | None = None
+    """One for each of ``output_ids``."""
+    top_logprobs: list[Alternatives] | None = None
+    """One for each of ``output_ids``; None unless ``top_logprobs`` were asked for."""
     matched: int | str | None = None
     """The eos id, stop id or stop string that ended it."""
     error: RequestError | None = None
@@ -95,10 +114,14 @@ class Answer:
 
 @dataclass
 class StepOutput:
-    """What one step did for one request. The texts of all its outputs, joined, are the answer's text."""
+    """What one step did for one choice of a request. The texts of all its outputs, joined, are the answer's text."""
 
     request_id: str
     new_ids: list[int]
     new_text: str
     answer: Answer | None
-    """Set in the last output of the request, and only there."""
+    """Set in the last output of the choice, and only there."""
+    index: int = 0
+    """Which of the request's choices, from 0."""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Of ``new_ids``, if they were asked for."""

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from reference_engine.errors import RequestError
 from reference_engine.logits_processors import LogitsProcessor, changes_logits, process
-from reference_engine.logprobs import TokenLogprob, token_logprobs
+from reference_engine.logprobs import token_logprobs
 from reference_engine.philox import Draws
+from reference_engine.request import TokenLogprob
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.truncation import truncate
 

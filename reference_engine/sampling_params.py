@@ -81,6 +81,8 @@ class SamplingParams:
         None, lambda v: v is None or _is_int(v, 0, LARGEST_SEED), f"an integer from 0 to {LARGEST_SEED}"
     )
     """The same seed draws the same tokens from the same logits. None: one is made up for the request."""
+    n: int = _declare(1, lambda v: _is_int(v, 1, MAX_CHOICES), f"an integer from 1 to {MAX_CHOICES}")
+    """Choices to make of one prompt. Each draws numbers of its own from the seed; greedy ones are all the same."""
     stop: tuple[str, ...] = _declare(
         (), _are_stops, f"a list of at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters"
     )
