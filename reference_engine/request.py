@@ -14,6 +14,7 @@ from PIL import Image
 from reference_engine.errors import RequestError
 from reference_engine.sampling_params import SamplingParams
 
+MAX_TOP_LOGPROBS = 100
 FinishReason = Literal["stop", "length", "abort", "error"]
 Alternatives = tuple[tuple[int, float], ...]
 """The likeliest tokens in one place, (id, log-probability), likeliest first."""
@@ -46,6 +47,10 @@ class Request:
     def __post_init__(self) -> None:
         if (self.text is None) == (self.input_ids is None):
             raise RequestError("text, input_ids", "give exactly one of them")
+        if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
+            raise RequestError("top_logprobs", f"{self.top_logprobs} is not from 0 to {MAX_TOP_LOGPROBS}")
+        if self.top_logprobs and not self.want_logprobs:
+            raise RequestError("top_logprobs", f"{self.top_logprobs} were asked for, but no log-probabilities")
 
 
 @dataclass
@@ -98,10 +103,8 @@ class Answer:
     """Length of the prompt as run, placeholders expanded."""
     index: int = 0
     """Which of the request's choices, from 0."""
-    logprobs: list[float] | None = None
-    """One for each of ``output_ids``."""
-    top_logprobs: list[Alternatives] | None = None
-    """One for each of ``output_ids``; None unless ``top_logprobs`` were asked for."""
+    token_logprobs: list[TokenLogprob] | None = None
+    """One for each of ``output_ids``; None unless they were asked for."""
     matched: int | str | None = None
     """The eos id, stop id or stop string that ended it."""
     error: RequestError | None = None
@@ -110,6 +113,11 @@ class Answer:
     @property
     def completion_tokens(self) -> int:
         return len(self.output_ids)
+
+    @property
+    def logprobs(self) -> list[float] | None:
+        """One for each of ``output_ids``."""
+        return None if self.token_logprobs is None else [one.logprob for one in self.token_logprobs]
 
 
 @dataclass

@@ -50,10 +50,10 @@ class Call(Protocol):
     def stream(self) -> bool: ...
 
     def reply(self, answers: Sequence[Answer]) -> tuple[int, Mapping[str, Any]]:
-        """Status and body for all answers, in the order of ``prepared``."""
+        """Status and body for all answers: of each request of ``prepared``, each choice."""
 
     def events(self, output: StepOutput) -> Sequence[Mapping[str, Any]]:
-        """What to send for one step of one request; called for every output, in order."""
+        """What to send for one step of one choice; called for every output, in order."""
 
 
 class Desk:
@@ -76,10 +76,9 @@ class Desk:
             run = self._worker.run(call.prepared)
             stack.callback(run.close)
             if not call.stream:
-                answers = await unless_gone(http, run.answers())
-                return _reply(call, [answers[p.request.request_id] for p in call.prepared])
+                return _reply(call, await unless_gone(http, run.answers()))
             first = await unless_gone(http, anext(run))
-            if first.answer is not None and first.answer.error is not None and len(call.prepared) == 1:
+            if first.answer is not None and first.answer.error is not None and len(run.keys) == 1:
                 return _reply(call, [first.answer])
             return EventStream(_events(call, first, run), stack.pop_all())
         raise AssertionError("unreachable")

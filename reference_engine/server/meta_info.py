@@ -22,12 +22,19 @@ def answer_meta(answer: Answer, arrival: float) -> dict[str, Any]:
     """Of a finished answer, with log-probabilities and evidence if the request wanted them."""
     reason = finish_reason(answer)
     meta = _meta(answer.request_id, answer.prompt_tokens, answer.completion_tokens, reason, arrival)
-    if answer.logprobs is not None:
-        pairs = zip(answer.logprobs, answer.output_ids, strict=True)
-        meta["output_token_logprobs"] = [[logprob, token, None] for logprob, token in pairs]
+    if answer.token_logprobs is not None:
+        pairs = list(zip(answer.token_logprobs, answer.output_ids, strict=True))
+        meta["output_token_logprobs"] = [_triple(token, one.logprob) for one, token in pairs]
+        if any(one.top for one, _ in pairs):
+            meta["output_top_logprobs"] = [[_triple(*other) for other in one.top] for one, _ in pairs]
     if answer.evidence is not None:
         meta["evidence"] = asdict(answer.evidence)
     return meta
+
+
+def _triple(token: int, logprob: float) -> list[Any]:
+    """As SGLang writes it: log-probability, id, no text."""
+    return [logprob, token, None]
 
 
 def finish_reason(answer: Answer) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """``POST /generate``: from its body to engine requests, and from answers to SGLang's shape.
 
 Streamed events carry the whole text and ids so far, as SGLang's do, so the last event equals the answer that is not
-streamed. A list of prompts gets a list of answers. One of them may be an ``error``, with fields as if that prompt had
-been sent by itself, while the others stand. Events of a list carry ``index``. An engine without a tokenizer gives no
-``text``.
+streamed. A list of prompts gets a list of answers, and so does a prompt with ``n`` above 1: the choices of the first
+prompt, then those of the second. One of them may be an ``error``, with fields as if that prompt had been sent by
+itself, while the others stand. Events of a list carry ``index``, the place in that list. An engine without a tokenizer
+gives no ``text``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from reference_engine.server.meta_info import answer_meta, running_meta
 from reference_engine.server.protocol import GenerateBody, read
 from reference_engine.server.worker import Prepared, ServedEngine
 
+_WIRE_NAMES = {"top_logprobs": "top_logprobs_num"}
 _OWN_FIELD = re.compile(r"(text|input_ids|image_data|sampling_params)(?=$|[^\w,])")
 
 
@@ -41,6 +43,7 @@ class Prompt:
 
     def named(self, field: str) -> str:
         """A field as the caller of the whole list spells it: ``input_ids[3]`` of prompt 1 is ``input_ids[1][3]``."""
+        field = _WIRE_NAMES.get(field, field)
         if self.index is None or (field.startswith("sampling_params") and not self.own_sampling):
             return field
         return _OWN_FIELD.sub(rf"\1[{self.index}]", field, count=1)
@@ -126,6 +129,7 @@ def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepar
             sampling=prompt.sampling,
             want_evidence=body.return_evidence,
             want_logprobs=body.return_logprob,
+            top_logprobs=body.top_logprobs_num,
         )
         return Prepared(request, engine.prepare(request))
     except RequestError as error:
@@ -148,12 +152,12 @@ class GenerateCall:
     ) -> None:
         self.prepared = prepared
         self.stream = body.stream
-        self._body, self._has_text = body, has_text
-        self._batched, self._arrival = batched, arrival
-        self._index = {p.request.request_id: i for i, p in enumerate(prepared)}
-        self._text = [""] * len(prepared)
-        self._ids: list[list[int]] = [[] for _ in prepared]
-        self._prompt_ids = [list(p.prompt.ids) for p in prepared]
+        self._body, self._has_text, self._arrival = body, has_text, arrival
+        self._place = {key: i for i, key in enumerate(key for p in prepared for key in p.keys)}
+        self._batched = batched or len(self._place) > 1
+        self._text = [""] * len(self._place)
+        self._ids: list[list[int]] = [[] for _ in self._place]
+        self._prompt_ids = {p.request.request_id: list(p.prompt.ids) for p in prepared}
 
     def reply(self, answers: Sequence[Answer]) -> tuple[int, Any]:
         if self._batched:
@@ -162,20 +166,20 @@ class GenerateCall:
         return (200 if error is None else error.status), self._answer(answers[0])
 
     def events(self, output: StepOutput) -> list[dict[str, Any]]:
-        index = self._index[output.request_id]
-        self._text[index] += output.new_text
-        self._ids[index] += output.new_ids
-        event = self._so_far(output.request_id, index) if output.answer is None else self._answer(output.answer)
-        return [event | {"index": index}] if self._batched else [event]
+        place = self._place[output.request_id, output.index]
+        self._text[place] += output.new_text
+        self._ids[place] += output.new_ids
+        event = self._so_far(output.request_id, place) if output.answer is None else self._answer(output.answer)
+        return [event | {"index": place}] if self._batched else [event]
 
-    def _so_far(self, request_id: str, index: int) -> dict[str, Any]:
-        meta = running_meta(request_id, len(self._prompt_ids[index]), len(self._ids[index]), self._arrival)
-        return self._text_of(self._text[index]) | {"output_ids": list(self._ids[index]), "meta_info": meta}
+    def _so_far(self, request_id: str, place: int) -> dict[str, Any]:
+        meta = running_meta(request_id, len(self._prompt_ids[request_id]), len(self._ids[place]), self._arrival)
+        return self._text_of(self._text[place]) | {"output_ids": list(self._ids[place]), "meta_info": meta}
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
         meta = answer_meta(answer, self._arrival)
         if self._body.return_prompt_token_ids:
-            meta["prompt_token_ids"] = self._prompt_ids[self._index[answer.request_id]]
+            meta["prompt_token_ids"] = self._prompt_ids[answer.request_id]
         if answer.error is not None:
             return error_body(answer.error) | {"meta_info": meta}
         return self._text_of(answer.text) | {"output_ids": answer.output_ids, "meta_info": meta}

@@ -1,8 +1,10 @@
 """``POST /v1/chat/completions``: from its body to one engine request, and from its answer to OpenAI's shape.
 
-With ``return_evidence`` the answer (or the last event with a choice) has an ``assay_evidence`` field beside OpenAI's
-own. Token in, token out (sglang#23751): ``input_ids`` is the prompt, whatever the messages say, and images still come
-from the messages; ``return_prompt_token_ids`` and ``return_meta_info`` tell of every choice what ran and what came.
+With ``return_evidence`` the answer (or the last event of a choice) has an ``assay_evidence`` field beside OpenAI's own:
+with ``n`` above 1, a list with an entry for each choice. A choice that fails among others has the ``error`` in it and
+``finish_reason`` "error"; if all fail, the call does. Token in, token out (sglang#23751): ``input_ids`` is the prompt,
+whatever the messages say, and images still come from the messages; ``return_prompt_token_ids`` and
+``return_meta_info`` tell of every choice what ran and what came.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from reference_engine.errors import RequestError
-from reference_engine.request import Answer, Request, StepOutput
+from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import ChatPrompts, image_sources
 from reference_engine.server.errors import error_body
@@ -46,6 +48,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
             sampling=chat_sampling(body),
             want_evidence=body.return_evidence,
             want_logprobs=bool(body.logprobs),
+            top_logprobs=body.top_logprobs or 0,
         )
         return ChatCall(body, Prepared(request, engine.prepare(request)), engine, seams, arrival)
     except RequestError as error:
@@ -94,23 +97,25 @@ class ChatCall:
         self._fields = image_sources(body.messages)[1]
         self._head = {"id": prepared.request.request_id, "created": int(time.time()), "model": engine.config.model}
         self._seams, self._arrival = seams, arrival
-        self._started = False
+        self._choices = prepared.request.sampling.n
+        self._started: set[int] = set()
+        self._answers: list[Answer] = []
 
     def reply(self, answers: Sequence[Answer]) -> tuple[int, Mapping[str, Any]]:
-        [answer] = answers
-        if answer.error is not None:
-            return answer.error.status, self._error(answer)
-        body = self._head | {"object": "chat.completion", "choices": [self._choice(answer)], "usage": usage(answer)}
-        return 200, body | self._evidence(answer)
+        if all(answer.error is not None for answer in answers):
+            return answers[0].error.status if answers[0].error else 500, self._error(answers[0])
+        choices = [self._choice(answer) for answer in answers]
+        body = self._head | {"object": "chat.completion", "choices": choices, "usage": usage(answers)}
+        return 200, body | self._evidence(answers)
 
     def _choice(self, answer: Answer) -> dict[str, Any]:
         choice = {
-            "index": 0,
+            "index": answer.index,
             "message": {"role": "assistant", "content": None if self._codec.tokenizer is None else answer.text},
-            "logprobs": self._logprobs(answer),
+            "logprobs": self._logprobs(answer.output_ids, answer.token_logprobs),
             "finish_reason": answer.finish_reason,
         }
-        return choice | self._seams.given(self._told(answer))
+        return choice | self._seams.given(self._told(answer)) | self._failure(answer)
 
     def _told(self, answer: Answer) -> dict[str, Any]:
         """What was asked for of the tokens themselves; None is left out."""
@@ -122,45 +127,65 @@ class ChatCall:
         }
 
     def events(self, output: StepOutput) -> list[Mapping[str, Any]]:
-        answer = output.answer
-        if answer is not None and answer.error is not None:
+        """The first one of a choice names the role; each carries the tokens that its text came with; the last one of
+        all has the usage, if it was asked for."""
+        answer, index = output.answer, output.index
+        if answer is not None and answer.error is not None and self._choices == 1:
             return [self._error(answer)]
         events: list[Mapping[str, Any]] = []
-        if not self._started:
-            events.append(self._chunk({"role": "assistant", "content": ""}))
-            self._started = True
-        if output.new_text:
-            events.append(self._chunk({"content": output.new_text}))
-        if answer is not None:
-            events.append(self._chunk({}, answer.finish_reason, self._logprobs(answer)) | self._evidence(answer))
-            if self._body.stream_options is not None and self._body.stream_options.include_usage:
-                events.append(self._head | {"object": "chat.completion.chunk", "choices": [], "usage": usage(answer)})
+        if index not in self._started:
+            events.append(self._chunk(index, {"role": "assistant", "content": ""}))
+            self._started.add(index)
+        if output.new_text or output.logprobs:
+            logprobs = self._logprobs(output.new_ids, output.logprobs or None)
+            events.append(self._chunk(index, {"content": output.new_text}, logprobs=logprobs))
+        return events if answer is None else events + self._last_events(answer)
+
+    def _last_events(self, answer: Answer) -> list[Mapping[str, Any]]:
+        self._answers.append(answer)
+        last = self._chunk(answer.index, {}, answer.finish_reason, failure=self._failure(answer))
+        events: list[Mapping[str, Any]] = [last | self._evidence([answer])]
+        options = self._body.stream_options
+        if len(self._answers) == self._choices and options is not None and options.include_usage:
+            whole = {"object": "chat.completion.chunk", "choices": [], "usage": usage(self._answers)}
+            events.append(self._head | whole)
         return events
 
-    def _chunk(self, delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+    def _chunk(
+        self, index: int, delta: Mapping[str, Any], reason: str | None = None, *, logprobs: Any = None,
+        failure: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason} | (failure or {})
         return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
 
     def _error(self, answer: Answer) -> dict[str, Any]:
-        error = answer.error or RequestError("engine", "no reason was given", status=500)
-        renamed = RequestError(_renamed(error.field, self._fields, self._body), error.message, status=error.status)
-        return error_body(renamed) | self._evidence(answer)
+        return self._failure(answer) | self._evidence([answer])
 
-    def _evidence(self, answer: Answer) -> dict[str, Any]:
-        asked = self._body.return_evidence and answer.evidence is not None
-        return {"assay_evidence": asdict(answer.evidence)} if asked and answer.evidence is not None else {}
+    def _failure(self, answer: Answer) -> dict[str, Any]:
+        """``{"error": ...}`` in a chat client's words, or nothing."""
+        error = answer.error
+        if error is None:
+            return {}
+        return error_body(
+            RequestError(_renamed(error.field, self._fields, self._body), error.message, status=error.status)
+        )
 
-    def _logprobs(self, answer: Answer) -> dict[str, Any] | None:
+    def _evidence(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        found = [asdict(answer.evidence) for answer in answers if answer.evidence is not None]
+        return {"assay_evidence": found if len(answers) > 1 else found[0]} if found else {}
+
+    def _logprobs(self, ids: Sequence[int], logprobs: Sequence[TokenLogprob] | None) -> dict[str, Any] | None:
         """OpenAI's list, one entry a token, the end token included; ``bytes`` are not given."""
-        if answer.logprobs is None:
+        if logprobs is None:
             return None
-        pairs = zip(answer.output_ids, answer.logprobs, strict=True)
-        return {"content": [self._token(token, logprob) for token, logprob in pairs]}
+        return {"content": [self._token(i, one) for i, one in zip(ids, logprobs, strict=True)]}
 
-    def _token(self, token: int, logprob: float) -> dict[str, Any]:
-        return {"token": self._codec.name(token), "logprob": logprob, "bytes": None, "top_logprobs": []}
+    def _token(self, token: int, one: TokenLogprob) -> dict[str, Any]:
+        top = [{"token": self._codec.name(i), "logprob": value, "bytes": None} for i, value in one.top]
+        return {"token": self._codec.name(token), "logprob": one.logprob, "bytes": None, "top_logprobs": top}
 
 
-def usage(answer: Answer) -> dict[str, int]:
-    prompt, completion = answer.prompt_tokens, answer.completion_tokens
+def usage(answers: Sequence[Answer]) -> dict[str, int]:
+    """Of all choices; the prompt counts once."""
+    prompt, completion = answers[0].prompt_tokens, sum(answer.completion_tokens for answer in answers)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

@@ -105,6 +105,7 @@ class GenerateBody(Body):
     """Data URIs or base64. For a list of prompts: a list with an entry for each."""
     sampling_params: Annotated[NoImage | OneSampling | ManySamplings, Discriminator(_unless_null(_list_or_one))] = None
     return_logprob: bool = False
+    top_logprobs_num: Integer = 0
     return_prompt_token_ids: bool = False
     """``meta_info.prompt_token_ids``: the prompt's ids as run, placeholders expanded."""
     return_evidence: bool = False
@@ -193,9 +194,8 @@ class ChatBody(OpenAISampling):
     """``meta_info`` of every choice, as ``/generate`` gives it, with ``output_ids``. Not in a stream."""
     max_tokens: Integer | None = None
     max_completion_tokens: Integer | None = None
-    n: Literal[1] | None = None
-    """Only one choice is made."""
     logprobs: bool | None = None
+    top_logprobs: Integer | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     return_evidence: bool = False

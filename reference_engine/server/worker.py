@@ -51,17 +51,26 @@ class ServedEngine(Protocol):
     def counters(self) -> Mapping[str, float]: ...
 
 
+Key = tuple[str, int]
+"""A request's id and the index of one of its choices."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     request: Request
     prompt: Any
 
+    @property
+    def keys(self) -> list[Key]:
+        return [(self.request.request_id, index) for index in range(self.request.sampling.n)]
+
 
 class Run:
     """The outputs of some requests, as they come. Iterate to the end, or :meth:`close`: that aborts what still runs."""
 
-    def __init__(self, ids: Iterable[str], abort: Callable[[Sequence[str]], None]) -> None:
-        self._unfinished = set(ids)
+    def __init__(self, keys: Sequence[Key], abort: Callable[[Iterable[Key]], None]) -> None:
+        self.keys = keys
+        self._unfinished = set(keys)
         self._abort = abort
         self._arrived: asyncio.Queue[StepOutput | EngineStopped] = asyncio.Queue()
 
@@ -79,14 +88,16 @@ class Run:
             self._unfinished.clear()
             raise output
         if output.answer is not None:
-            self._unfinished.discard(output.request_id)
+            self._unfinished.discard((output.request_id, output.index))
         return output
 
-    async def answers(self) -> dict[str, Answer]:
-        return {output.request_id: output.answer async for output in self if output.answer is not None}
+    async def answers(self) -> list[Answer]:
+        """One for each choice of each request, in the order of ``keys``."""
+        made = {(one.request_id, one.index): one.answer async for one in self if one.answer is not None}
+        return [made[key] for key in self.keys]
 
     def close(self) -> None:
-        self._abort(sorted(self._unfinished))
+        self._abort(self._unfinished)
         self._unfinished.clear()
 
 
@@ -97,7 +108,7 @@ class EngineWorker:
         """As they were after the latest step."""
         self.failure: BaseException | None = None
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._waiting: dict[str, Run] = {}
+        self._waiting: dict[Key, Run] = {}
         self._thread = threading.Thread(target=self._work, name="assay-engine", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
@@ -123,8 +134,8 @@ class EngineWorker:
         """Submit requests together, so that they can meet in one batch."""
         if not self.alive or self._stopping:
             raise EngineStopped(self.why_stopped())
-        run = Run([p.request.request_id for p in prepared], self._abort)
-        self._waiting |= {p.request.request_id: run for p in prepared}
+        run = Run([key for p in prepared for key in p.keys], self._abort)
+        self._waiting |= dict.fromkeys(run.keys, run)
         self._commands.put(partial(self._submit, list(prepared)))
         return run
 
@@ -133,16 +144,16 @@ class EngineWorker:
             return f"it has stopped: {type(self.failure).__name__}: {str(self.failure)[:200]}"
         return "the server is shutting down" if self._stopping else "it is not running"
 
-    def _abort(self, ids: Sequence[str]) -> None:
-        for request_id in ids:
-            if self._waiting.pop(request_id, None) is not None:
-                self._commands.put(partial(self.engine.abort, request_id))
+    def _abort(self, keys: Iterable[Key]) -> None:
+        for request_id in sorted({key[0] for key in keys if self._waiting.pop(key, None) is not None}):
+            self._commands.put(partial(self.engine.abort, request_id))
 
     def _deliver(self, outputs: Sequence[StepOutput]) -> None:
         for output in outputs:
-            run = self._waiting.get(output.request_id)
+            key = (output.request_id, output.index)
+            run = self._waiting.get(key)
             if output.answer is not None:
-                self._waiting.pop(output.request_id, None)
+                self._waiting.pop(key, None)
             if run is not None:
                 run.put(output)
 
@@ -182,9 +193,13 @@ class EngineWorker:
             try:
                 self.engine.submit(p.request, p.prompt)
             except RequestError as error:
-                answer = Answer(p.request.request_id, [], "", "error", 0, error=error)
-                self._on_loop(self._deliver, [StepOutput(p.request.request_id, [], "", answer)])
+                self._on_loop(self._deliver, [_refused(key, error) for key in p.keys])
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _refused(key: Key, error: RequestError) -> StepOutput:
+    request_id, index = key
+    return StepOutput(request_id, [], "", Answer(request_id, [], "", "error", 0, error=error, index=index), index)

@@ -77,8 +77,8 @@ def test_every_declared_field_reaches_every_choice(engine: Any, picture: Any) ->
         assert all(getattr(choice.request, f.name) is getattr(one, f.name) for f in fields(Request))
         assert all(getattr(choice.sampling.params, f.name) == getattr(DRAWN, f.name) for f in fields(SamplingParams))
     answers = [output.answer for output in drain(engine) if output.answer]
-    assert all(len(answer.logprobs) == len(answer.top_logprobs) == len(answer.output_ids) == 10 for answer in answers)
-    assert all(len(top) == 3 for answer in answers for top in answer.top_logprobs)
+    assert all(len(answer.token_logprobs) == len(answer.output_ids) == 10 for answer in answers)
+    assert all(len(one.top) == 3 for answer in answers for one in answer.token_logprobs)
 
 
 def test_outputs_join_to_the_answer_of_their_choice(engine: Any, picture: Any) -> None:

@@ -1,7 +1,7 @@
 """A small real engine with the engine's own interface, the app on it behind a real port, and pictures to send.
 
 ``echo`` answers a prompt with its own ids, one a step. The prompt's first word steers it: ``die`` ends its thread,
-``fail`` ends that request with an error, ``refuse`` is refused on submission.
+``fail`` ends that request's last choice with an error, ``refuse`` is refused on submission.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from reference_engine import Answer, EngineConfig, Request, RequestError, StepOutput
+from reference_engine.request import TokenLogprob
 from reference_engine.sentinels import resolve_model
 from reference_engine.server.app import create_app
 from reference_engine.server.calls import Limits
 from reference_engine.server.listening import Listener
 from reference_engine.tokenizer import TextCodec
 
+LOGPROB = TokenLogprob(-0.5, ((7, -0.25), (8, -1.0)))
 SPECIAL = ["<|end|>", "<|image_pad|>", "<|role|>"]
 TEMPLATE = (
     "{% for m in messages %}<|role|>{{ m['role'] }}\n"
@@ -68,7 +70,7 @@ class EchoEngine:
         self.threads: set[str] = set()
         self.aborted: list[str] = []
         self.batches: list[int] = []
-        self._running: dict[str, tuple[Request, list[int], list[int]]] = {}
+        self._running: dict[tuple[str, int], tuple[Request, list[int], list[int]]] = {}
         self._outputs: list[StepOutput] = []
         self._steps = 0
 
@@ -89,14 +91,15 @@ class EchoEngine:
         self._note()
         if (request.text or "").startswith("refuse"):
             raise RequestError("text", "refused on submission")
-        self._running[request.request_id] = (request, prompt.ids[: request.sampling.max_new_tokens], [])
+        for index in range(request.sampling.n):
+            self._running[request.request_id, index] = (request, prompt.ids[: request.sampling.max_new_tokens], [])
 
     def abort(self, request_id: str) -> None:
         self._note()
-        if request_id in self._running:
+        for key in [key for key in self._running if key[0] == request_id]:
             self.aborted.append(request_id)
-            request, ids, done = self._running.pop(request_id)
-            self._outputs.append(StepOutput(request_id, [], "", self._answer(request, ids, done, "abort")))
+            answer = self._answer(key[1], *self._running.pop(key), "abort")
+            self._outputs.append(StepOutput(request_id, [], "", answer, key[1]))
 
     def has_work(self) -> bool:
         return bool(self._running or self._outputs)
@@ -107,27 +110,31 @@ class EchoEngine:
         self._steps += 1
         outputs, self._outputs = self._outputs, []
         self.batches.append(len(self._running))
-        for name, (request, ids, done) in list(self._running.items()):
-            text = request.text or ""
+        for (name, index), (request, ids, done) in list(self._running.items()):
+            text = request.text or self.tokenizer.decode(ids)
             if text.startswith("die"):
                 raise ZeroDivisionError("the echo engine was told to die")
             done.append(ids[len(done)])
-            fails = text.startswith("fail") and len(done) == 3
-            answer = self._answer(request, ids, done, "error" if fails else "length") if fails or done == ids else None
-            outputs.append(StepOutput(name, done[-1:], self.tokenizer.decode(done[-1:]), answer))
+            fails = text.startswith("fail") and len(done) == 3 and index == request.sampling.n - 1
+            reason = "error" if fails else "length"
+            answer = self._answer(index, request, ids, done, reason) if fails or done == ids else None
+            logprobs = [LOGPROB] if request.want_logprobs else []
+            outputs.append(StepOutput(name, done[-1:], self.tokenizer.decode(done[-1:]), answer, index, logprobs))
             if answer is not None:
-                del self._running[name]
+                del self._running[name, index]
         return outputs
 
     def counters(self) -> dict[str, float]:
         return {"running": len(self._running), "blocks_total": 8, "steps_total": self._steps,
                 'requests_finished_total{reason="abort"}': len(self.aborted)}  # fmt: skip
 
-    def _answer(self, request: Request, ids: list[int], done: list[int], reason: Any) -> Answer:
+    def _answer(self, index: int, request: Request, ids: list[int], done: list[int], reason: Any) -> Answer:
         error = RequestError("image_data[0]", "failed as asked", status=500) if reason == "error" else None
-        logprobs = [-0.5] * len(done) if request.want_logprobs else None
+        logprobs = [LOGPROB] * len(done) if request.want_logprobs else None
         text = "".join(self.tokenizer.decode([token]) for token in done)
-        return Answer(request.request_id, list(done), text, reason, len(ids), logprobs=logprobs, error=error)
+        return Answer(
+            request.request_id, list(done), text, reason, len(ids), token_logprobs=logprobs, error=error, index=index
+        )
 
     def _note(self) -> None:
         self.threads.add(threading.current_thread().name)

@@ -86,13 +86,67 @@ def test_chat_counts_streams_and_agrees_with_itself(client: Client) -> None:
     assert deltas[0]["delta"] == {"role": "assistant", "content": ""}
     assert "".join(d["delta"].get("content", "") for d in deltas) == choice["message"]["content"]
     assert deltas[-1]["finish_reason"] == choice["finish_reason"] == "length"
-    assert deltas[-1]["logprobs"] == choice["logprobs"]
+    pieces = [entry for d in deltas if d["logprobs"] for entry in d["logprobs"]["content"]]
+    assert pieces == choice["logprobs"]["content"]
     assert "assay_evidence" not in whole
+
+
+def test_choices_are_a_list_in_order_of_prompts(client: Client) -> None:
+    body = {"text": "ab", "sampling_params": {"n": 2}, "return_logprob": True, "top_logprobs_num": 2}
+    found = client.post("/generate", json=body).json()
+    assert [answer["text"] for answer in found] == ["ab", "ab"]
+    assert found[0]["meta_info"]["output_top_logprobs"] == [[[-0.25, 7, None], [-1.0, 8, None]]] * 2
+    many = {"text": ["ab", "fail now", "c"], "sampling_params": [{"n": 2}, {"n": 2}, {}]}
+    found = client.post("/generate", json=many).json()
+    assert [answer.get("text") for answer in found] == ["ab", "ab", "fail now", None, "c"]
+    assert found[3]["error"]["message"] == "image_data[0]: failed as asked"
+    streamed = events(client, "/generate", many | {"stream": True})[:-1]
+    last = {event["index"]: event for event in streamed}
+    assert [last[i].get("text") for i in range(5)] == ["ab", "ab", "fail now", None, "c"]
+
+
+def test_choices_of_a_chat(client: Client) -> None:
+    body = {"messages": [HELLO], "n": 2, "logprobs": True, "top_logprobs": 2, "max_tokens": 4}
+    whole = client.post("/v1/chat/completions", json=body).json()
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1]
+    first = whole["choices"][0]["logprobs"]["content"][0]
+    assert first["top_logprobs"] == [
+        {"token": name, "logprob": p, "bytes": None} for name, p in (("(", -0.25), (")", -1))
+    ]
+    prompt = whole["usage"]["prompt_tokens"]
+    assert whole["usage"] == {"prompt_tokens": prompt, "completion_tokens": 8, "total_tokens": prompt + 8}
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    *chunks, usage, _ = events(client, "/v1/chat/completions", body | options)
+    assert usage["usage"] == whole["usage"]
+    for choice in whole["choices"]:
+        own = [c["choices"][0] for c in chunks if c["choices"][0]["index"] == choice["index"]]
+        assert own[0]["delta"] == {"role": "assistant", "content": ""}
+        assert "".join(c["delta"].get("content", "") for c in own) == choice["message"]["content"]
+        pieces = [entry for c in own if c["logprobs"] for entry in c["logprobs"]["content"]]
+        assert pieces == choice["logprobs"]["content"]
+        assert [c["finish_reason"] for c in own[:-1]] == [None] * (len(own) - 1)
+        assert own[-1]["finish_reason"] == choice["finish_reason"]
+
+
+def test_one_choice_of_a_chat_that_fails_leaves_the_other(client: Client, echo: Any) -> None:
+    echo.tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    body = {"messages": [HELLO | {"content": "fail now"}], "n": 2}
+    good, bad = client.post("/v1/chat/completions", json=body).json()["choices"]
+    assert (good["message"]["content"], good["finish_reason"]) == ("fail now", "length")
+    assert (bad["message"]["content"], bad["finish_reason"], bad["error"]["code"]) == ("fai", "error", 500)
+    chunks = [c["choices"][0] for c in events(client, "/v1/chat/completions", body | {"stream": True})[:-1]]
+    last = {chunk["index"]: chunk for chunk in chunks}
+    assert last[0]["finish_reason"] == "length"
+    assert last[1]["error"] == bad["error"]
+    alone = client.post("/v1/chat/completions", json=body | {"n": 1})
+    assert (alone.status_code, alone.json()["error"]) == (500, bad["error"])
 
 
 @pytest.mark.parametrize(
     ("body", "status", "param"),
     [
+        ({"messages": [HELLO], "top_logprobs": 2}, 400, "top_logprobs"),
+        ({"messages": [HELLO], "logprobs": True, "top_logprobs": 101}, 400, "top_logprobs"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [HELLO], "model": "other"}, 404, "model"),
         ({"messages": [HELLO], "max_tokens": 1, "max_completion_tokens": 2}, 400, "max_tokens"),
@@ -115,6 +169,8 @@ def test_the_bad_image_of_a_chat_is_named_by_its_part(client: Client) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "param"),
     [
+        ({"text": "a", "top_logprobs_num": 2}, 400, "top_logprobs_num"),
+        ({"text": "a", "return_logprob": True, "top_logprobs_num": -1}, 400, "top_logprobs_num"),
         ({"text": "a", "image_data": ["aGk="]}, 400, "image_data[0]"),
         ({"text": ["a", "b"], "image_data": [None, ["aGk="]]}, 400, "image_data[1][0]"),
         ({"text": "a", "image_data": ["aGk="] * 3}, 413, "image_data"),

@@ -14,7 +14,7 @@ from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, Chat
 OTHER = {
     "max_new_tokens": 7, "min_new_tokens": 2, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "min_p": 0.125,
     "repetition_penalty": 1.5, "presence_penalty": -1.0, "frequency_penalty": 0.75, "logit_bias": {5: -1.5, 77: 100.0},
-    "seed": 11, "stop": ("x", "y"), "stop_token_ids": (4, 5), "no_stop_trim": True, "ignore_eos": True,
+    "seed": 11, "n": 3, "stop": ("x", "y"), "stop_token_ids": (4, 5), "no_stop_trim": True, "ignore_eos": True,
 }  # fmt: skip
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -94,7 +94,7 @@ def test_a_bad_generate_body_names_the_field(body: Any, field: str, says: str) -
         ({"messages": MESSAGES, "logit_bias": {"x": 1}}, "logit_bias.x", "valid integer"),
         ({"messages": MESSAGES, "logit_bias": {"5": "1"}}, "logit_bias.5", "valid number, not '1'"),
         ({"messages": MESSAGES, "min_new_tokens": 1}, "min_new_tokens", "unknown field"),
-        ({"messages": MESSAGES, "n": 2}, "n", "1"),
+        ({"messages": MESSAGES, "n": "2"}, "n", "integer, not '2'"),
         ({"messages": [{"role": "wizard", "content": "a"}]}, "messages[0].role", "not 'wizard'"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content", "string"),
         ({"messages": [{"role": "user", "content": [{"type": "video_url"}]}]}, "messages[0].content[0]", "A part is"),

@@ -31,8 +31,7 @@ def prepared(engine: Any, *texts: str, new: int = 50) -> list[Prepared]:
 
 
 async def ask(worker: EngineWorker, work: Sequence[Prepared]) -> list[str]:
-    answers = await worker.run(work).answers()
-    return [answers[p.request.request_id].text for p in work]
+    return [answer.text for answer in await worker.run(work).answers()]
 
 
 def test_all_of_the_engine_runs_in_one_thread_and_answers_find_their_callers(echo: Any) -> None:
@@ -80,9 +79,9 @@ async def _until_answer(run: Any) -> AsyncIterator[Any]:
 def test_a_refusal_on_submission_is_that_requests_answer(echo: Any) -> None:
     async def main() -> None:
         async with running(echo) as worker:
-            answers = await worker.run(prepared(echo, "fine", "refuse me")).answers()
-            assert answers["0-fine"].text == "fine"
-            assert answers["1-refuse me"].error.message == "refused on submission"
+            fine, refused = await worker.run(prepared(echo, "fine", "refuse me")).answers()
+            assert fine.text == "fine"
+            assert refused.error.message == "refused on submission"
 
     asyncio.run(main())
 
@@ -97,7 +96,7 @@ def test_when_the_thread_dies_everybody_hears_of_it(echo: Any, texts: tuple[str,
             echo.go.set()
             found = await asyncio.wait_for(later, 10)
             assert any(isinstance(f, EngineStopped) and "ZeroDivisionError: the echo" in str(f) for f in found)
-            assert all(isinstance(f, (EngineStopped, dict)) for f in found)
+            assert all(isinstance(f, (EngineStopped, list)) for f in found)
             assert not worker.alive
             with pytest.raises(EngineStopped, match="told to die"):
                 worker.run(prepared(echo, "late"))
@@ -119,3 +118,22 @@ def test_stopping_tells_those_who_wait(echo: Any) -> None:
                 await asyncio.wait_for(waiting, 10)
 
     asyncio.run(main())
+
+
+def test_every_choice_is_delivered_in_order_and_one_abort_ends_them_all(echo: Any) -> None:
+    def three(text: str) -> Prepared:
+        request = Request(f"three {text}", text=text, sampling=SamplingParams(50, n=3))
+        return Prepared(request, echo.prepare(request))
+
+    async def main() -> None:
+        async with running(echo) as worker:
+            answers = await worker.run([three("fail"), three("refuse")]).answers()
+            assert [(a.index, a.finish_reason) for a in answers[:3]] == [(0, "length"), (1, "length"), (2, "error")]
+            assert [(a.index, a.error.message) for a in answers[3:]] == [(i, "refused on submission") for i in range(3)]
+            echo.go.clear()
+            worker.run([three("a long one")]).close()
+            echo.go.set()
+            assert await ask(worker, prepared(echo, "x")) == ["x"]
+
+    asyncio.run(main())
+    assert echo.aborted == ["three a long one"] * 3
