@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harness.workloads.tiktoken_vocabulary import SPECIAL, write_checkpoint
 from reference_engine import ConfigError, Engine, EngineConfig, Request, RequestError, SamplingParams
 from reference_engine.faults import plant
 from reference_engine.tiktoken_tokenizer import VOCABULARY, TiktokenTokenizer
 from reference_engine.tokenizer import IdsOnly, TextCodec, load_codec, load_tokenizer
-from tests.reference_engine.tokenizers_made import SPECIAL, write_tiktoken
 
 TOKENS = 900
 END, IMAGE = TOKENS, TOKENS + 1
@@ -23,7 +23,7 @@ END, IMAGE = TOKENS, TOKENS + 1
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> TiktokenTokenizer:
     pytest.importorskip("tiktoken")
-    return load_tokenizer(write_tiktoken(tmp_path_factory.mktemp("tiktoken"), TOKENS))
+    return load_tokenizer(write_checkpoint(tmp_path_factory.mktemp("tiktoken"), TOKENS))
 
 
 def incremental(codec: TextCodec, ids: list[int]) -> str:
@@ -78,7 +78,7 @@ def test_a_slow_tokenizer_encodes_and_comes_back_from_its_directory(slow: Tiktok
 
 def test_a_damaged_vocabulary_names_the_line(tmp_path: Path) -> None:
     pytest.importorskip("tiktoken")
-    write_tiktoken(tmp_path, TOKENS)
+    write_checkpoint(tmp_path, TOKENS)
     lines = (tmp_path / VOCABULARY).read_bytes().splitlines()
     (tmp_path / VOCABULARY).write_bytes(b"\n".join([*lines[:3], b"no rank", *lines[4:]]))
     with pytest.raises(ConfigError, match=r"tiktoken\.model, line 4 is not 'base64 rank'"):

@@ -1,16 +1,12 @@
-"""Small tokenizers of every kind the engine knows, made here: byte-level, SentencePiece-like, tiktoken-like."""
+"""Small tokenizers of every kind the engine knows, made here: byte-level, SentencePiece-like."""
 
 from __future__ import annotations
 
-import json
-import random
-from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from reference_engine.hf import transformers
-from reference_engine.tiktoken_tokenizer import VOCABULARY, write_ranks
 
 SPECIAL = ["<|end|>", "<|image|>"]
 TEXTS = ["a", "b", "▁", "▁a", "▁▁", "ab", "é", "图", "🙂", "▁the", "<b>", "n't", ","]
@@ -52,27 +48,3 @@ FAST = {
     "metaspace-never": lambda: sentence_pieces(decoders.Metaspace(prepend_scheme="never")),
     "fallback-metaspace": lambda: sentence_pieces(decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])),
 }
-
-
-def write_tiktoken(path: Path, tokens: int, *, seed: int = 0) -> Path:
-    """A directory that loads as a slow tokenizer: every byte, then random tokens of letters and cut characters."""
-    rng = random.Random(seed)
-    made = [bytes([byte]) for byte in range(256)]
-    known = set(made)
-    scraps = ["é", "图", "🙂", " the", " of", "image", "ing"]
-    while len(made) < tokens:
-        letters = bytes(rng.randrange(97, 123) for _ in range(rng.randrange(1, 7)))
-        scrap = rng.choice(scraps).encode()
-        token = rng.choice([letters, b" " + letters, letters + scrap[: rng.randrange(1, 1 + len(scrap))]])
-        if token not in known:
-            known.add(token)
-            made.append(token)
-    path.mkdir(parents=True, exist_ok=True)
-    write_ranks(path / VOCABULARY, made)
-    added = {str(tokens + i): {"content": token, "special": True} for i, token in enumerate(SPECIAL)}
-    settings = {
-        "tokenizer_class": "TiktokenTokenizer", "added_tokens_decoder": added, "eos_token": SPECIAL[0],
-        "additional_special_tokens": SPECIAL,
-    }  # fmt: skip
-    (path / "tokenizer_config.json").write_text(json.dumps(settings))
-    return path
