@@ -33,6 +33,8 @@ class EngineConfig:
     """Encode the images of all waiting requests in one pass, or one item a pass."""
     chunked_prefill: int = field(default=0, metadata={"toggle": True})
     """Most prompt tokens of one step; 0 means whole prompts. A chunk may end inside an image."""
+    prefix_cache: bool = field(default=True, metadata={"toggle": True, "source": "sglang-omni#258"})
+    """Share full KV blocks between prompts that begin alike, images included, and keep them until they are needed."""
     block_size: int = 16
     """Tokens a KV block."""
     num_blocks: int = 2048
@@ -44,6 +46,8 @@ class EngineConfig:
     max_images: int = 32
     slice_rows: int = 0
     """Cut a taller image into bands of this many cells (28 pixels), each a span of its own; 0 keeps images whole."""
+    check_every_step: bool = False
+    """Compare all books of scheduler and caches after every step; for tests, and for hunting a leak."""
     plant: str | None = None
     """Id of a fault to plant (catalogue id, e.g. ``F1-01``); None in any real use."""
 

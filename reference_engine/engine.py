@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,10 +23,12 @@ from reference_engine.config import EngineConfig
 from reference_engine.errors import RequestError
 from reference_engine.evidence import build_evidence
 from reference_engine.faults import plant
+from reference_engine.integrity import check_scheduler
 from reference_engine.live_request import LiveRequest, cached_tokens
 from reference_engine.loading import load
 from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder, prompt_field
+from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
 from reference_engine.row_print import print_rows
 from reference_engine.sampler import Sampled, sample
@@ -47,13 +50,14 @@ class Engine:
         self.geometry = loaded.geometry
         self.codec = loaded.codec
         self.family = loaded.family
+        self._options = f"{self.family.name} slice_rows={config.slice_rows}"
         self.cache = loaded.cache
         self.prompts = PromptBuilder(
             self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions,
             unsupported_ids=frozenset({self.geometry.video_id}),
         )  # fmt: skip
         self.vision = VisionStage(loaded.model.encode, config.vit_batching, self.seams.split_rows)
-        self.scheduler = Scheduler(config, self.cache)
+        self.scheduler = Scheduler(config, self.cache, self.seams)
         self.runner = ModelRunner(loaded.model, self.cache, loaded.backend, self.seams)
         self._live: dict[str, list[LiveRequest]] = {}
         """The choices of each request that are not finished."""
@@ -75,7 +79,20 @@ class Engine:
         self.codec.check_stops(request.sampling.stop)
         prompt = self.prompts.build(request)
         self._check_room(request, len(prompt.ids))
-        return prompt
+        return self._with_keys(prompt)
+
+    def _with_keys(self, prompt: PreparedPrompt) -> PreparedPrompt:
+        """Content keys of its items and, from them, the keys of its KV blocks."""
+        items = [
+            replace(i, key=self.seams.content_key({"pixels": i.pixels_PC}, i.grids, self._options))
+            for i in prompt.items
+        ]
+        if not self.config.prefix_cache:
+            return replace(prompt, items=items)
+        values = [(item.spans, self.seams.pad_value(item.key)) for item in items]
+        chain = KeyChain(self.cache.block_size)
+        chain.extend(self.seams.build_padded_input_ids(prompt.ids, values))
+        return replace(prompt, items=items, chain=chain)
 
     def submit(self, request: Request, prompt: PreparedPrompt | None = None) -> None:
         """Queue a request. Raises :class:`RequestError` at once for anything that can be known to be wrong."""
@@ -115,6 +132,10 @@ class Engine:
             self.scheduler.preempt(live)
         return bool(running)
 
+    def flush_cache(self) -> None:
+        """Forget everything that was kept for later requests. What runs goes on, and leaves nothing behind."""
+        self.scheduler.flush()
+
     def has_work(self) -> bool:
         return bool(self._live or self._outputs)
 
@@ -130,6 +151,8 @@ class Engine:
             self._run(chunks)
         if not self._live:
             self.cache.check_idle()
+        if self.config.check_every_step:
+            self.check_integrity()
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -152,6 +175,10 @@ class Engine:
                     answers[output.request_id].append(output.answer)
         return [answer for made in answers.values() for answer in sorted(made, key=lambda answer: answer.index)]
 
+    def check_integrity(self) -> None:
+        """Raise :class:`~reference_engine.block_pool.BlockLeak` unless all books agree; between two steps, any time."""
+        check_scheduler(self.scheduler)
+
     def counters(self) -> dict[str, float]:
         """Gauges and running totals, named as a metrics page would."""
         return {
@@ -159,11 +186,13 @@ class Engine:
             "waiting": len(self.scheduler.waiting),
             "blocks_free": self.cache.pool.free,
             "blocks_total": self.cache.pool.total,
+            "blocks_cached": self.cache.pool.kept,
+            "blocks_evicted_total": self.cache.pool.evictions,
             "preemptions_total": self.scheduler.preemptions,
             "encoder_passes_total": self.vision.passes,
             "encoder_items_total": self.vision.items,
             "encoder_seconds_total": self.vision.seconds,
-            **{name: self._counts[name] for name in ("prompt_tokens_total", "generation_tokens_total", "steps_total")},
+            **{name: self._counts[name] for name in COUNTED},
             **{key: self._counts[key] for key in (finished_key(r) for r in ("stop", "length", "abort", "error"))},
         }
 
@@ -211,7 +240,7 @@ class Engine:
         self._counts["steps_total"] += 1
         for chunk in chunks:
             self._counts["prompt_tokens_total"] += 0 if chunk.is_decode else chunk.stop - chunk.start
-            chunk.live.advance(chunk.stop)
+            self.scheduler.advance(chunk)
         for chunk, result in zip(sampling, results, strict=True):
             if isinstance(result, Sampled):
                 self._emit(chunk.live, result)
@@ -250,6 +279,8 @@ class Engine:
         self._live[live.id].remove(live)
         if not self._live[live.id]:
             del self._live[live.id]
+        self._counts["prefix_tokens_total"] += live.cached_tokens
+        self._counts["prefix_hits_total"] += live.cached_tokens > 0
         self._counts[finished_key(reason)] += 1
         output.new_text += rest
         output.answer = Answer(
@@ -265,6 +296,9 @@ class Engine:
             evidence=build_evidence(live, self.config, self.codec) if live.request.want_evidence else None,
         )
         self._outputs.append(output)
+
+
+COUNTED = ("prompt_tokens_total", "generation_tokens_total", "steps_total", "prefix_hits_total", "prefix_tokens_total")
 
 
 def finished_key(reason: str) -> str:

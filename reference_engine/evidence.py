@@ -25,6 +25,8 @@ def build_evidence(live: LiveRequest, config: EngineConfig, codec: Codec) -> Evi
         toggles=_toggles(live, config, codec),
         encoder_batch=max((part.pass_items for part in live.encoded), default=0),
         prefill_chunks=live.chunks,
+        cached_tokens=live.cached_tokens,
+        preemptions=live.preemptions,
         timings=dict(live.timings),
     )
 
@@ -52,6 +54,7 @@ def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str,
         "native_decode": codec.native_decode(),
         "skip_tokenizer_init": _without_tokenizer(codec),
         "vit_batching": _vit_batching(live, config),
+        "prefix_cache": _prefix_cache(live),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
     }
     return {
@@ -64,6 +67,12 @@ def _without_tokenizer(codec: Codec) -> tuple[bool, str]:
     if codec.tokenizer is None:
         return True, "no tokenizer was loaded: ids in, ids out"
     return False, "a tokenizer is loaded"
+
+
+def _prefix_cache(live: LiveRequest) -> tuple[bool, str]:
+    if live.prompt.chain is None:
+        return False, "prompts share nothing in this setting"
+    return live.cached_tokens > 0, f"{live.cached_tokens} of {live.prompt_length} prompt tokens were in the cache"
 
 
 def _vit_batching(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:

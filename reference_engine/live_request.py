@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reference_engine.detokenizer import Detokenizer, TextStream
 from reference_engine.multimodal.prompt import PreparedPrompt
+from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Request, TokenLogprob
 from reference_engine.row_print import RowPrint
 from reference_engine.sampler import Sampled, SampleRow
@@ -33,6 +34,8 @@ class LiveRequest:
     prompt_ids_L: Tensor
     image_places_R: Tensor
     """Prompt positions that image rows fill, in order: from the expansion record, not by looking for placeholders."""
+    chain: KeyChain | None = None
+    """Keys of its full KV blocks; None where none is shared."""
     image_rows_RD: Tensor | None = None
     """Kept from encoding until the prompt is filled."""
     encoded: Sequence[EncodedItem] = ()
@@ -42,6 +45,8 @@ class LiveRequest:
     """Place in the order of arrival."""
     computed: int = 0
     chunks: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens found in the prefix cache before the answer began."""
     preemptions: int = 0
     index: int = 0
     """Which of the request's choices."""
@@ -68,6 +73,7 @@ class LiveRequest:
             ),
             output_ids=output_ids,
             prompt_ids_L=prompt_ids_L,
+            chain=prompt.chain and prompt.chain.copy(),
             image_places_R=torch.cat(spans) if spans else torch.empty(0, dtype=torch.int64),
             index=index,
         )  # fmt: skip
@@ -107,11 +113,17 @@ class LiveRequest:
         self.timings.setdefault(event, time.perf_counter() - self.arrival)
 
     def advance(self, stop: int) -> None:
-        """Tokens before ``stop`` are in the cache now."""
+        """Tokens before ``stop`` were computed and are in the cache now."""
         self.chunks += self.computed < self.prompt_length and not self.preemptions
         self.computed = stop
         if stop >= self.prompt_length:
             self.image_rows_RD = None
+
+    def skip(self, stop: int) -> None:
+        """Tokens before ``stop`` were found in the cache."""
+        if not self.preemptions:
+            self.cached_tokens += stop - self.computed
+        self.computed = stop
 
     def rewind(self) -> None:
         """Nothing is in the cache any more, and no rows are held."""
@@ -123,6 +135,8 @@ class LiveRequest:
     def append(self, sampled: Sampled) -> None:
         self.mark("first_token")
         self.output_ids.append(sampled.token)
+        if self.chain is not None:
+            self.chain.extend([sampled.token])
         if sampled.logprob is not None:
             self.logprobs.append(sampled.logprob)
 

@@ -87,6 +87,11 @@ class Evidence:
     encoder_batch: int
     """Items that shared this request's encoder pass, its own included; 0 without images."""
     prefill_chunks: int
+    """Steps that the prompt took, the first time it was computed."""
+    cached_tokens: int
+    """Prompt tokens found in the prefix cache."""
+    preemptions: int
+    """How often the request lost its blocks and was computed again."""
     timings: dict[str, float]
     """Seconds since arrival: ``encoded``, ``scheduled``, ``first_token``, ``finished``."""
 

@@ -6,6 +6,9 @@ left, the youngest request is *preempted*: it gives its blocks back and returns 
 its output kept, to be computed again as if it were a longer prompt. The oldest is never preempted for another, and a
 request that could not run alone in the whole pool is refused before it gets here.
 
+Full blocks of a prompt's beginning that are in the cache are shared, not computed; only what follows them is. A request
+whose beginning an older one is just computing waits for that, if it saves at least half of its work.
+
 Each step takes one token of every request that is generating, then prompt tokens as far as the budget goes. A chunk may
 end anywhere, inside an image too.
 
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from reference_engine.config import EngineConfig
+from reference_engine.faults.seams import CLEAN, Seams
 from reference_engine.kv_cache import KVCache
 from reference_engine.live_request import LiveRequest
 
@@ -45,9 +49,10 @@ class Chunk:
 
 
 class Scheduler:
-    def __init__(self, config: EngineConfig, cache: KVCache) -> None:
+    def __init__(self, config: EngineConfig, cache: KVCache, seams: Seams = CLEAN) -> None:
         self.config = config
         self.cache = cache
+        self.seams = seams
         self.waiting: deque[LiveRequest] = deque()
         self.running: list[LiveRequest] = []
         """Both in order of arrival."""
@@ -64,12 +69,16 @@ class Scheduler:
         one fits. Returns the newly admitted.
         """
         self._grow_running()
+        for live in self.running:
+            self._catch_up(live)
         admitted = []
         while self.waiting and len(self.running) < self.config.max_batch_size:
             live = self.waiting[0]
-            if not self.cache.fits(live.length):
+            shared = self._cached_prefix(live)
+            if not self.cache.fits(live.length, shared):
                 break
-            live.lane = self.cache.open(live.length)
+            live.lane = self.cache.open(live.length, shared)
+            live.skip(len(shared) * self.cache.block_size)
             insort(self.running, self.waiting.popleft(), key=_turn)
             admitted.append(live)
         return admitted
@@ -81,6 +90,20 @@ class Scheduler:
                 self.preempt(self.running[-1])
             if live.lane is not None:
                 self.cache.grow(live.lane, live.length)
+
+    def _cached_prefix(self, live: LiveRequest) -> list[int]:
+        return self.seams.cached_prefix(self.cache.pool, live.chain, live.length) if live.chain else []
+
+    def _catch_up(self, live: LiveRequest) -> None:
+        """Share what others have computed of a request that is still filling since it was admitted."""
+        size = self.cache.block_size
+        if live.is_generating or live.lane is None:
+            return
+        first = live.computed // size
+        found = self._cached_prefix(live)[first:]
+        if found:
+            self.cache.adopt(live.lane, first, found)
+            live.skip((first + len(found)) * size)
 
     def schedule(self) -> list[Chunk]:
         """The next step: decoding requests first, then prompt chunks in order of arrival."""
@@ -94,13 +117,38 @@ class Scheduler:
         with more tokens than that is cut."""
         limit = self.config.max_prompt_tokens
         room = budget = min(self.config.chunked_prefill or limit, limit)
+        coming: set[bytes] = set()
         for live in filling:
             left = live.length - live.computed
+            if 2 * self._mark_coming(live, coming) >= left:
+                continue
             if room == 0 or (left > room and not self.config.chunked_prefill and room < budget):
                 return
             taken = min(left, room)
             room -= taken
             yield Chunk(live, live.computed, live.computed + taken)
+
+    def _mark_coming(self, live: LiveRequest, coming: set[bytes]) -> int:
+        """Tokens of a filling request that older ones are computing; its own blocks join those ``coming``."""
+        size = self.cache.block_size
+        ahead = live.chain.keys[live.computed // size : (live.length - 1) // size] if live.chain else []
+        shared = next((i for i, key in enumerate(ahead) if key not in coming), len(ahead))
+        coming.update(ahead)
+        return shared * size
+
+    def advance(self, chunk: Chunk) -> None:
+        """A chunk was computed: blocks that it filled may be shared from now on."""
+        live, size = chunk.live, self.cache.block_size
+        live.advance(chunk.stop)
+        if live.chain is not None and live.lane is not None:
+            for place in range(chunk.start // size, chunk.stop // size):
+                self.cache.pool.publish(self.cache.lanes[live.lane][place], live.chain.keys[place])
+
+    def flush(self) -> int:
+        """Forget every cached prefix, and share nothing more of what runs now. Returns the blocks that were kept."""
+        for live in self.running:
+            live.chain = None
+        return self.cache.pool.flush()
 
     def preempt(self, live: LiveRequest) -> None:
         """Take the blocks of a running request; it waits again, in its place by arrival, its output kept."""

@@ -15,6 +15,7 @@ from harness.checks.performance import THROUGHPUT, TTFT, Metric, not_slower
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
 from harness.observation import Prompt
+from harness.targets.base import Launch
 from harness.toggles import TOGGLES, Toggle
 from harness.verdict import Verdict
 from harness.workloads.chat import chat_prompt
@@ -22,6 +23,7 @@ from harness.workloads.load import Round, run_round
 
 SAMPLES, CONCURRENCY, NEW_TOKENS = 24, 4, 12
 PAIRS_A_LOOK, LOOKS, CONFIDENCE = 8, 2, 0.975
+CACHES = ("prefix_cache",)
 METRICS: tuple[Metric, ...] = (THROUGHPUT, TTFT)
 
 
@@ -62,10 +64,15 @@ class Performance(Job):
             for verdict in self._compare(context, TOGGLES[name], prompts):
                 context.file(self.name, verdict)
 
+    def _launch(self, context: JobContext, toggle: Toggle, setting: str) -> Launch:
+        """Every round sends the same requests: what a target would remember of the last round is off."""
+        caches = {name: TOGGLES[name].off for name in CACHES if name in context.target.spellings}
+        return context.launch({**caches, toggle.name: setting})
+
     def _compare(self, context: JobContext, toggle: Toggle, prompts: Sequence[Prompt]) -> list[Verdict]:
         names = (f"{toggle.name}={toggle.off}", f"{toggle.name}={toggle.on}")
         settings = zip(names, toggle.settings, strict=True)
-        launches = {name: context.launch({toggle.name: setting}) for name, setting in settings}
+        launches = {name: self._launch(context, toggle, setting) for name, setting in settings}
         verdicts: list[Verdict] = []
         with context.servers(self.name, launches) as servers:
             a, b = (servers[name] for name in names)

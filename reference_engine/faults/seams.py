@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from reference_engine import prefix_cache
 from reference_engine.detokenizer import Detokenizer, SpelledText
-from reference_engine.multimodal import mrope, placeholders
+from reference_engine.multimodal import content_key, mrope, placeholders
 from reference_engine.vision import split_rows
 
 
@@ -20,6 +21,9 @@ class Seams:
     mrope_positions: Callable[..., Any] = mrope.mrope_positions
     chunk_positions: Callable[..., Any] = mrope.chunk_positions
     decode_positions: Callable[..., Any] = mrope.decode_positions
+    content_key: Callable[..., bytes] = content_key.content_key
+    pad_value: Callable[..., int] = prefix_cache.pad_value
+    cached_prefix: Callable[..., list[int]] = prefix_cache.cached_prefix
     split_rows: Callable[..., Any] = split_rows
     detokenizer: Callable[..., Detokenizer] = SpelledText
 

@@ -33,6 +33,7 @@ from reference_engine.multimodal.placeholders import (
     resolve_image_token_counts,
     span_tokens,
 )
+from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Request
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class PreparedItem:
     grids: list[Grid]
     spans: list[Span]
     pixels_PC: Tensor
+    key: bytes = b""
+    """What every cache knows the item's content by; see :mod:`~reference_engine.multimodal.content_key`."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class PreparedPrompt:
     positions_3L: Tensor
     delta: int
     placement: Placement
+    chain: KeyChain | None = None
+    """Keys of its KV blocks; None where no prefix is ever reused."""
 
     def without_pixels(self) -> PreparedPrompt:
         """For after encoding: pixels are by far the largest part of a prompt, and a request may decode for long."""

@@ -16,8 +16,12 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 MEANINGS = {
     "running": "Requests in the batch.",
     "waiting": "Requests not admitted yet.",
-    "blocks_free": "KV blocks free.",
+    "blocks_free": "KV blocks free or kept.",
     "blocks_total": "KV blocks in the pool.",
+    "blocks_cached": "KV blocks kept for prompts that begin alike; they count as free.",
+    "blocks_evicted_total": "Kept KV blocks that were given to somebody else.",
+    "prefix_hits_total": "Requests that found their beginning in the prefix cache.",
+    "prefix_tokens_total": "Prompt tokens found in the prefix cache.",
     "preemptions_total": "Requests that lost their blocks and waited again.",
     "encoder_passes_total": "Vision encoder passes.",
     "encoder_items_total": "Images encoded.",

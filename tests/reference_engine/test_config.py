@@ -36,9 +36,8 @@ def test_what_is_refused(name: str, value: str, words: str) -> None:
 
 
 def test_toggles_are_the_settings_that_must_not_change_output() -> None:
-    assert EngineConfig.toggles() == ("avoid_retokenize", "vit_batching", "chunked_prefill")
-    assert EngineConfig().with_(chunked_prefill=5).toggle_settings() == {
-        "avoid_retokenize": True,
-        "vit_batching": "cross_request",
-        "chunked_prefill": 5,
-    }
+    settings = EngineConfig().with_(chunked_prefill=5).toggle_settings()
+    assert tuple(settings) == EngineConfig.toggles()
+    assert {"avoid_retokenize", "vit_batching", "prefix_cache"} <= set(settings)
+    assert not {"model", "dtype", "slice_rows", "num_blocks", "plant"} & set(settings)
+    assert settings["chunked_prefill"] == 5

@@ -337,6 +337,7 @@ def test_nan_logits_fail_one_request_and_leave_no_trace(lively: Any, make_cases:
     engine = lively.engine(num_blocks=200)
     alone = [engine.generate([case.request("a")])[0] for case in cases]
     clean = engine.runner.decoder.embed
+    engine.flush_cache()
     poison = torch.tensor(engine.prepare(cases[1].request("v")).ids)
 
     def poisoned(ids: torch.Tensor) -> torch.Tensor:

@@ -35,6 +35,41 @@ def test_past_its_end_a_lane_points_at_itself() -> None:
     assert kv.block_table([lane], 16).tolist() == [[2, 2, 2, 2]]
 
 
+def test_lanes_share_their_beginning_and_grow_apart() -> None:
+    kv = cache()
+    first = kv.open(8)
+    second = kv.open(9, shared=kv.lanes[first])
+    assert kv.block_table([first, second], 12).tolist() == [[0, 1, 0], [0, 1, 2]]
+    assert (kv.lacks(first, 9), kv.lacks(second, 12)) == (1, 0)
+    kv.grow(first, 12)
+    assert kv.slots(first, 7, 9).tolist() == [7, 12]
+    kv.close(first)
+    assert kv.pool.free == 5
+    kv.check()
+
+
+def test_adopting_gives_own_blocks_back() -> None:
+    kv = cache()
+    first, second = kv.open(8), kv.open(11)
+    kv.adopt(second, 0, kv.lanes[first][:1])
+    assert kv.block_table([second], 16).tolist() == [[0, 3, 4, 0]]
+    assert kv.pool.free == 4
+    kv.check()
+
+
+def test_scrubbing_spares_what_others_own_but_nobody_finds_it_again() -> None:
+    kv = cache()
+    first = kv.open(8)
+    kv.pool.publish(kv.lanes[first][0], b"key")
+    second = kv.open(4, shared=kv.pool.find([b"key"]))
+    kv.keys_NKSHD.fill_(1)
+    kv.close(first, scrub=True)
+    assert kv.keys_NKSHD[0, :3, 0, 0, 0].tolist() == [1, 0, 1]
+    assert kv.pool.find([b"key"]) == []
+    kv.close(second)
+    kv.check_idle()
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 20)), max_size=60))
 def test_blocks_are_owned_once(actions: list[tuple[bool, int]]) -> None:
     kv = cache()

@@ -17,6 +17,7 @@ from reference_engine.server.listening import Listener, ListenError
 
 OTHER: dict[str, Any] = {
     "dtype": "bfloat16", "device": "cuda:1", "avoid_retokenize": False, "vit_batching": "per_item", "plant": "F1-01",
+    "prefix_cache": False, "check_every_step": True,
 }  # fmt: skip
 
 
