@@ -26,12 +26,13 @@ from reference_engine.faults import plant
 from reference_engine.integrity import check_scheduler
 from reference_engine.live_request import LiveRequest, cached_tokens
 from reference_engine.loading import load
+from reference_engine.logprobs import PromptLogprobs, check_start
 from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder, prompt_field
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
 from reference_engine.row_print import print_rows
-from reference_engine.sampler import Sampled, sample
+from reference_engine.sampler import NOT_FINITE, Sampled, sample
 from reference_engine.sampling_params import check_sampling
 from reference_engine.scheduler import Chunk, Scheduler
 from reference_engine.vision import EncodedItem, VisionStage
@@ -79,6 +80,7 @@ class Engine:
         self.codec.check_stops(request.sampling.stop)
         prompt = self.prompts.build(request)
         self._check_room(request, len(prompt.ids))
+        check_start(request.logprob_start, len(prompt.ids))
         return self._with_keys(prompt)
 
     def _with_keys(self, prompt: PreparedPrompt) -> PreparedPrompt:
@@ -99,8 +101,12 @@ class Engine:
         if request.request_id in self._live:
             raise RequestError("request_id", f"{request.request_id!r} is already in use by a running request")
         prompt = prompt or self.prepare(request)
+        scores = None
+        if request.logprob_start is not None:
+            spans = [span for item in prompt.items for span in item.spans]
+            scores = PromptLogprobs(prompt.ids, spans, request.logprob_start, request.top_logprobs)
         self._live[request.request_id] = lives = [
-            LiveRequest.start(request, prompt, self.codec.detokenizer(), self.geometry.eos_ids, index)
+            LiveRequest.start(request, prompt, self.codec.detokenizer(), self.geometry.eos_ids, index, scores)
             for index in range(request.sampling.n)
         ]
         for live in lives:
@@ -242,10 +248,12 @@ class Engine:
             self._counts["prompt_tokens_total"] += 0 if chunk.is_decode else chunk.stop - chunk.start
             self.scheduler.advance(chunk)
         for chunk, result in zip(sampling, results, strict=True):
-            if isinstance(result, Sampled):
+            scores = chunk.live.prompt_logprobs
+            if isinstance(result, Sampled) and (scores is None or scores.are_numbers):
                 self._emit(chunk.live, result)
             else:
-                self._finish(chunk.live, "error", error=result, scrub=True)
+                wrong = NOT_FINITE if isinstance(result, Sampled) else result
+                self._finish(chunk.live, "error", error=wrong, scrub=True)
 
     def _emit(self, live: LiveRequest, sampled: Sampled) -> None:
         """Take the new token; end the request at an end token, a completed stop string or the last token allowed."""
@@ -291,6 +299,7 @@ class Engine:
             prompt_tokens=live.prompt_length,
             index=live.index,
             token_logprobs=live.logprobs if live.request.want_logprobs else None,
+            prompt_logprobs=live.prompt_logprobs.made if live.prompt_logprobs else None,
             matched=matched,
             error=error,
             evidence=build_evidence(live, self.config, self.codec) if live.request.want_evidence else None,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reference_engine.detokenizer import Detokenizer, TextStream
+from reference_engine.logprobs import PromptLogprobs
 from reference_engine.multimodal.prompt import PreparedPrompt
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Request, TokenLogprob
@@ -52,14 +53,17 @@ class LiveRequest:
     """Which of the request's choices."""
     output_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: PromptLogprobs | None = None
+    """Shared by the choices of a request; None unless they were asked for."""
     text: list[str] = field(default_factory=list)
     arrival: float = field(default_factory=time.perf_counter)
     timings: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def start(
-        cls, request: Request, prompt: PreparedPrompt, text: Detokenizer, eos_ids: Collection[int] = (), index: int = 0
-    ) -> LiveRequest:
+        cls, request: Request, prompt: PreparedPrompt, text: Detokenizer, eos_ids: Collection[int] = (), index: int = 0,
+        prompt_logprobs: PromptLogprobs | None = None,
+    ) -> LiveRequest:  # fmt: skip
         spans = [torch.arange(start, end + 1) for item in prompt.items for start, end in item.spans]
         output_ids: list[int] = []
         params, prompt_ids_L = request.sampling, torch.tensor(prompt.ids, dtype=torch.int64)
@@ -76,6 +80,7 @@ class LiveRequest:
             chain=prompt.chain and prompt.chain.copy(),
             image_places_R=torch.cat(spans) if spans else torch.empty(0, dtype=torch.int64),
             index=index,
+            prompt_logprobs=prompt_logprobs,
         )  # fmt: skip
 
     @property
@@ -89,6 +94,13 @@ class LiveRequest:
     @property
     def length(self) -> int:
         return self.prompt_length + len(self.output_ids)
+
+    @property
+    def shareable(self) -> int:
+        """Length of the beginning that may come from the cache, all but its last token: there the hidden state is
+        needed, for the next token or for the first log-probability of the prompt that is still to be made."""
+        scored = self.prompt_logprobs.next if self.prompt_logprobs else None
+        return self.length if scored is None else scored
 
     @property
     def is_generating(self) -> bool:

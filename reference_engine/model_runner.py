@@ -49,8 +49,18 @@ class ModelRunner:
         if positions_3T.shape != (3, len(x_TE)):
             raise ValueError(f"positions {list(positions_3T.shape)} for {len(x_TE)} tokens")
         hidden_TE = self.decoder.forward(x_TE, positions_3T, self._paged_step(chunks))
+        self._score_prompts(chunks, hidden_TE)
         ends = torch.tensor([c.stop - c.start for c in chunks]).cumsum(0) - 1
         return self.decoder.logits(hidden_TE[ends[[c.samples for c in chunks]]])
+
+    def _score_prompts(self, chunks: Sequence[Chunk], hidden_TE: Tensor) -> None:
+        """Log-probabilities of the prompts' own tokens, where they were asked for."""
+        first = 0
+        for chunk in chunks:
+            size = chunk.stop - chunk.start
+            if chunk.live.prompt_logprobs is not None:
+                chunk.live.prompt_logprobs.fill(chunk.start, hidden_TE[first : first + size], self.decoder.logits)
+            first += size
 
     def _embeddings(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
         last = [c.live.output_ids[c.start - c.live.prompt_length] for c in decoding]

@@ -43,14 +43,17 @@ class Request:
     want_logprobs: bool = False
     top_logprobs: int = 0
     """Likeliest tokens to report with each log-probability."""
+    logprob_start: int | None = None
+    """First position of the prompt as run (placeholders expanded) whose log-probability is wanted; None: of none."""
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.input_ids is None):
             raise RequestError("text, input_ids", "give exactly one of them")
         if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
             raise RequestError("top_logprobs", f"{self.top_logprobs} is not from 0 to {MAX_TOP_LOGPROBS}")
-        if self.top_logprobs and not self.want_logprobs:
-            raise RequestError("top_logprobs", f"{self.top_logprobs} were asked for, but no log-probabilities")
+        for name, value in (("top_logprobs", self.top_logprobs or None), ("logprob_start", self.logprob_start)):
+            if value is not None and not self.want_logprobs:
+                raise RequestError(name, f"{value} was asked for, but no log-probabilities")
 
 
 @dataclass
@@ -110,6 +113,9 @@ class Answer:
     """Which of the request's choices, from 0."""
     token_logprobs: list[TokenLogprob] | None = None
     """One for each of ``output_ids``; None unless they were asked for."""
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+    """One for each position of the prompt from ``logprob_start`` on, as far as it was computed. None for the first
+    position and for image features: see :mod:`reference_engine.logprobs`."""
     matched: int | str | None = None
     """The eos id, stop id or stop string that ended it."""
     error: RequestError | None = None

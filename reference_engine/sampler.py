@@ -30,6 +30,9 @@ GREEDY_BELOW = 1e-5
 """A lower temperature is greedy: dividing by it would overflow."""
 
 
+NOT_FINITE = RequestError("logits", "the model returned NaN or infinity", status=500)
+
+
 class SampleRow:
     """One choice as the sampler sees it: a function of its parameters, its prompt and the tokens it got so far
     (``output_ids``, the choice's own list, which grows). Whatever else happens to it, the same ids lead to the same
@@ -72,12 +75,7 @@ def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | Reque
         tokens_B[drawn] = draw_tokens(changed_BV[drawn], [rows[i] for i in drawn])
     logprobs = _logprobs(logits_BV, tokens_B, rows)
     finite = logits_BV.isfinite().all(dim=-1).tolist()
-    return [
-        Sampled(token, logprobs.get(i))
-        if finite[i]
-        else RequestError("logits", "the model returned NaN or infinity", status=500)
-        for i, token in enumerate(tokens_B.tolist())
-    ]
+    return [Sampled(token, logprobs.get(i)) if finite[i] else NOT_FINITE for i, token in enumerate(tokens_B.tolist())]
 
 
 def _changed(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:

@@ -92,7 +92,7 @@ class Scheduler:
                 self.cache.grow(live.lane, live.length)
 
     def _cached_prefix(self, live: LiveRequest) -> list[int]:
-        return self.seams.cached_prefix(self.cache.pool, live.chain, live.length) if live.chain else []
+        return self.seams.cached_prefix(self.cache.pool, live.chain, live.shareable) if live.chain else []
 
     def _catch_up(self, live: LiveRequest) -> None:
         """Share what others have computed of a request that is still filling since it was admitted."""
@@ -131,7 +131,7 @@ class Scheduler:
     def _mark_coming(self, live: LiveRequest, coming: set[bytes]) -> int:
         """Tokens of a filling request that older ones are computing; its own blocks join those ``coming``."""
         size = self.cache.block_size
-        ahead = live.chain.keys[live.computed // size : (live.length - 1) // size] if live.chain else []
+        ahead = live.chain.keys[live.computed // size : (live.shareable - 1) // size] if live.chain else []
         shared = next((i for i, key in enumerate(ahead) if key not in coming), len(ahead))
         coming.update(ahead)
         return shared * size

@@ -6,11 +6,12 @@ What was not asked for is left out; no field is null but the finish reason of an
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reference_engine.request import Answer
+from reference_engine.request import Answer, TokenLogprob
+from reference_engine.server.worker import Prepared
 
 
 def running_meta(request_id: str, prompt: int, completion: int, arrival: float) -> dict[str, Any]:
@@ -18,23 +19,30 @@ def running_meta(request_id: str, prompt: int, completion: int, arrival: float) 
     return _meta(request_id, prompt, completion, None, arrival)
 
 
-def answer_meta(answer: Answer, arrival: float) -> dict[str, Any]:
+def answer_meta(answer: Answer, prepared: Prepared, arrival: float) -> dict[str, Any]:
     """Of a finished answer, with log-probabilities and evidence if the request wanted them."""
     reason = finish_reason(answer)
     meta = _meta(answer.request_id, answer.prompt_tokens, answer.completion_tokens, reason, arrival)
     if answer.token_logprobs is not None:
-        pairs = list(zip(answer.token_logprobs, answer.output_ids, strict=True))
-        meta["output_token_logprobs"] = [_triple(token, one.logprob) for one, token in pairs]
-        if any(one.top for one, _ in pairs):
-            meta["output_top_logprobs"] = [[_triple(*other) for other in one.top] for one, _ in pairs]
+        meta |= _logprobs("output", answer.output_ids, answer.token_logprobs, prepared.request.top_logprobs)
+    if answer.prompt_logprobs is not None:
+        ids = prepared.prompt.ids[prepared.request.logprob_start :][: len(answer.prompt_logprobs)]
+        meta |= _logprobs("input", ids, answer.prompt_logprobs, prepared.request.top_logprobs)
     if answer.evidence is not None:
         meta["evidence"] = asdict(answer.evidence)
     return meta
 
 
-def _triple(token: int, logprob: float) -> list[Any]:
-    """As SGLang writes it: log-probability, id, no text."""
-    return [logprob, token, None]
+def _logprobs(side: str, ids: Sequence[int], made: Sequence[TokenLogprob | None], top: int) -> dict[str, Any]:
+    """As SGLang writes them: triples of log-probability, id, no text. Null where there is none."""
+    pairs = list(zip(ids, made, strict=True))
+    found: dict[str, Any] = {
+        f"{side}_token_logprobs": [[None if one is None else one.logprob, token, None] for token, one in pairs]
+    }
+    if top:
+        alternatives = [None if one is None else [[p, other, None] for other, p in one.top] for _, one in pairs]
+        found[f"{side}_top_logprobs"] = alternatives
+    return found
 
 
 def finish_reason(answer: Answer) -> dict[str, Any]:

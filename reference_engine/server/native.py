@@ -25,7 +25,7 @@ from reference_engine.server.meta_info import answer_meta, running_meta
 from reference_engine.server.protocol import GenerateBody, read
 from reference_engine.server.worker import Prepared, ServedEngine
 
-_WIRE_NAMES = {"top_logprobs": "top_logprobs_num"}
+_WIRE_NAMES = {"top_logprobs": "top_logprobs_num", "logprob_start": "logprob_start_len"}
 _OWN_FIELD = re.compile(r"(text|input_ids|image_data|sampling_params)(?=$|[^\w,])")
 
 
@@ -130,6 +130,7 @@ def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepar
             want_evidence=body.return_evidence,
             want_logprobs=body.return_logprob,
             top_logprobs=body.top_logprobs_num,
+            logprob_start=None if body.logprob_start_len == -1 else body.logprob_start_len,
         )
         return Prepared(request, engine.prepare(request))
     except RequestError as error:
@@ -157,7 +158,7 @@ class GenerateCall:
         self._batched = batched or len(self._place) > 1
         self._text = [""] * len(self._place)
         self._ids: list[list[int]] = [[] for _ in self._place]
-        self._prompt_ids = {p.request.request_id: list(p.prompt.ids) for p in prepared}
+        self._of = {p.request.request_id: p for p in prepared}
 
     def reply(self, answers: Sequence[Answer]) -> tuple[int, Any]:
         if self._batched:
@@ -173,13 +174,13 @@ class GenerateCall:
         return [event | {"index": place}] if self._batched else [event]
 
     def _so_far(self, request_id: str, place: int) -> dict[str, Any]:
-        meta = running_meta(request_id, len(self._prompt_ids[request_id]), len(self._ids[place]), self._arrival)
+        meta = running_meta(request_id, len(self._of[request_id].prompt.ids), len(self._ids[place]), self._arrival)
         return self._text_of(self._text[place]) | {"output_ids": list(self._ids[place]), "meta_info": meta}
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
-        meta = answer_meta(answer, self._arrival)
+        meta = answer_meta(answer, self._of[answer.request_id], self._arrival)
         if self._body.return_prompt_token_ids:
-            meta["prompt_token_ids"] = self._prompt_ids[answer.request_id]
+            meta["prompt_token_ids"] = list(self._of[answer.request_id].prompt.ids)
         if answer.error is not None:
             return error_body(answer.error) | {"meta_info": meta}
         return self._text_of(answer.text) | {"output_ids": answer.output_ids, "meta_info": meta}

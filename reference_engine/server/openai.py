@@ -49,6 +49,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
             want_evidence=body.return_evidence,
             want_logprobs=bool(body.logprobs),
             top_logprobs=body.top_logprobs or 0,
+            logprob_start=body.logprob_start_len,
         )
         return ChatCall(body, Prepared(request, engine.prepare(request)), engine, seams, arrival)
     except RequestError as error:
@@ -58,6 +59,8 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
 def _check_combinations(body: ChatBody) -> None:
     if not body.messages and body.input_ids is None:
         raise RequestError("messages", "there are none; send at least one, or the prompt as input_ids")
+    if body.logprob_start_len is not None and not body.return_meta_info:
+        raise RequestError("logprob_start_len", "needs return_meta_info: that is where prompt log-probabilities are")
     for name in ("return_prompt_token_ids", "return_meta_info"):
         if body.stream and getattr(body, name):
             raise RequestError(name, "is not given in a stream; set stream to false, or leave it out")
@@ -82,6 +85,8 @@ def _renamed(field: str, image_fields: Sequence[str], body: ChatBody) -> str:
     is_prompt = field == "input_ids" or field.startswith("input_ids[")
     if field == "image_data" or (is_prompt and body.input_ids is None):
         return "messages"
+    if field == "logprob_start":
+        return "logprob_start_len"
     name = field.removeprefix("sampling_params.")
     return OPENAI_NAMES.get(name, name)
 
@@ -120,7 +125,7 @@ class ChatCall:
     def _told(self, answer: Answer) -> dict[str, Any]:
         """What was asked for of the tokens themselves; None is left out."""
         [prepared] = self.prepared
-        meta = answer_meta(replace(answer, evidence=None), self._arrival) | {"output_ids": answer.output_ids}
+        meta = answer_meta(replace(answer, evidence=None), prepared, self._arrival) | {"output_ids": answer.output_ids}
         return {
             "prompt_token_ids": list(prepared.prompt.ids) if self._body.return_prompt_token_ids else None,
             "meta_info": meta if self._body.return_meta_info else None,

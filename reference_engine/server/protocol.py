@@ -106,6 +106,10 @@ class GenerateBody(Body):
     sampling_params: Annotated[NoImage | OneSampling | ManySamplings, Discriminator(_unless_null(_list_or_one))] = None
     return_logprob: bool = False
     top_logprobs_num: Integer = 0
+    """Likeliest tokens to report in each place that has a log-probability."""
+    logprob_start_len: Integer = -1
+    """First position of the prompt whose log-probability is wanted; -1: of none. Counted in the prompt as run, with
+    placeholders expanded (strands-sglang#33). The first position and those of image features are null."""
     return_prompt_token_ids: bool = False
     """``meta_info.prompt_token_ids``: the prompt's ids as run, placeholders expanded."""
     return_evidence: bool = False
@@ -196,6 +200,8 @@ class ChatBody(OpenAISampling):
     max_completion_tokens: Integer | None = None
     logprobs: bool | None = None
     top_logprobs: Integer | None = None
+    logprob_start_len: Integer | None = None
+    """As in ``/generate``; what was found is in ``meta_info``, so it needs ``return_meta_info``."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     return_evidence: bool = False

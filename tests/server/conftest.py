@@ -132,9 +132,12 @@ class EchoEngine:
         error = RequestError("image_data[0]", "failed as asked", status=500) if reason == "error" else None
         logprobs = [LOGPROB] * len(done) if request.want_logprobs else None
         text = "".join(self.tokenizer.decode([token]) for token in done)
+        start = request.logprob_start
+        prompt = None if start is None else [LOGPROB if place else None for place in range(start, len(ids))]
         return Answer(
-            request.request_id, list(done), text, reason, len(ids), token_logprobs=logprobs, error=error, index=index
-        )
+            request.request_id, list(done), text, reason, len(ids), token_logprobs=logprobs, prompt_logprobs=prompt,
+            error=error, index=index,
+        )  # fmt: skip
 
     def _note(self) -> None:
         self.threads.add(threading.current_thread().name)

@@ -105,6 +105,23 @@ def test_choices_are_a_list_in_order_of_prompts(client: Client) -> None:
     assert [last[i].get("text") for i in range(5)] == ["ab", "ab", "fail now", None, "c"]
 
 
+def test_logprobs_of_the_prompt_are_in_meta_info_with_their_ids(client: Client) -> None:
+    body = {"input_ids": [70, 71, 72], "return_logprob": True, "logprob_start_len": 0}
+    meta = client.post("/generate", json=body).json()["meta_info"]
+    assert meta["input_token_logprobs"] == [[None, 70, None], [-0.5, 71, None], [-0.5, 72, None]]
+    assert "input_top_logprobs" not in meta
+    meta = client.post("/generate", json=body | {"logprob_start_len": 2, "top_logprobs_num": 2}).json()["meta_info"]
+    assert meta["input_token_logprobs"] == [[-0.5, 72, None]]
+    assert meta["input_top_logprobs"] == [[[-0.25, 7, None], [-1.0, 8, None]]]
+    assert (
+        "input_token_logprobs"
+        not in client.post("/generate", json=body | {"logprob_start_len": -1}).json()["meta_info"]
+    )
+    chat = {"input_ids": [70, 71, 72], "logprobs": True, "logprob_start_len": 1, "return_meta_info": True}
+    [choice] = client.post("/v1/chat/completions", json=chat).json()["choices"]
+    assert choice["meta_info"]["input_token_logprobs"] == [[-0.5, 71, None], [-0.5, 72, None]]
+
+
 def test_choices_of_a_chat(client: Client) -> None:
     body = {"messages": [HELLO], "n": 2, "logprobs": True, "top_logprobs": 2, "max_tokens": 4}
     whole = client.post("/v1/chat/completions", json=body).json()
@@ -147,6 +164,7 @@ def test_one_choice_of_a_chat_that_fails_leaves_the_other(client: Client, echo: 
     [
         ({"messages": [HELLO], "top_logprobs": 2}, 400, "top_logprobs"),
         ({"messages": [HELLO], "logprobs": True, "top_logprobs": 101}, 400, "top_logprobs"),
+        ({"messages": [HELLO], "logprobs": True, "logprob_start_len": 0}, 400, "logprob_start_len"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [HELLO], "model": "other"}, 404, "model"),
         ({"messages": [HELLO], "max_tokens": 1, "max_completion_tokens": 2}, 400, "max_tokens"),
@@ -170,6 +188,7 @@ def test_the_bad_image_of_a_chat_is_named_by_its_part(client: Client) -> None:
     ("body", "status", "param"),
     [
         ({"text": "a", "top_logprobs_num": 2}, 400, "top_logprobs_num"),
+        ({"text": "a", "logprob_start_len": 0}, 400, "logprob_start_len"),
         ({"text": "a", "return_logprob": True, "top_logprobs_num": -1}, 400, "top_logprobs_num"),
         ({"text": "a", "image_data": ["aGk="]}, 400, "image_data[0]"),
         ({"text": ["a", "b"], "image_data": [None, ["aGk="]]}, 400, "image_data[1][0]"),

@@ -31,11 +31,16 @@ SAMPLING: dict[str, st.SearchStrategy[Any]] = {
 sampling = st.fixed_dictionaries({}, optional=SAMPLING)
 WISHES: dict[str, tuple[str, str]] = {
     "want_evidence": ("return_evidence", "return_evidence"), "want_logprobs": ("return_logprob", "logprobs"),
-    "top_logprobs": ("top_logprobs_num", "top_logprobs"),
+    "top_logprobs": ("top_logprobs_num", "top_logprobs"), "logprob_start": ("logprob_start_len", "logprob_start_len"),
 }  # fmt: skip
 """Fields of a request beside its prompt and sampling: their names in ``/generate`` and in a chat."""
 wishes = st.fixed_dictionaries(
-    {"want_evidence": st.booleans(), "want_logprobs": st.just(True), "top_logprobs": st.integers(0, 9)}
+    {
+        "want_evidence": st.booleans(),
+        "want_logprobs": st.just(True),
+        "top_logprobs": st.integers(0, 9),
+        "logprob_start": st.integers(0, 2),
+    }
 )
 
 
@@ -73,8 +78,8 @@ def test_generate(echo: Any, params: list[dict[str, Any]], wanted: dict[str, Any
 def test_chat(echo: Any, params: dict[str, Any], wanted: dict[str, Any]) -> None:
     body = {OPENAI_NAMES.get(name, name): value for name, value in params.items()}
     body |= {WISHES[name][1]: value for name, value in wanted.items()}
-    prompts = ChatPrompts(echo.codec)
-    call = read_chat(raw(body | {"messages": [{"role": "user", "content": "hi"}]}), echo, prompts)
+    body |= {"messages": [{"role": "user", "content": "hi"}], "return_meta_info": True}
+    call = read_chat(raw(body), echo, ChatPrompts(echo.codec))
     found = call.prepared[0].request
     assert same(found, Request("", input_ids=found.input_ids, sampling=SamplingParams(**params), **wanted))
     assert len(call.prepared[0].keys) == params.get("n", 1)
