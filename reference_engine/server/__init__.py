@@ -1,6 +1,7 @@
-"""The reference engine over HTTP: SGLang's ``/generate``, OpenAI's ``/v1/chat/completions``, health, metrics, settings.
+"""The reference engine over HTTP: SGLang's ``/generate``, OpenAI's ``/v1/chat/completions`` and ``/v1/completions``,
+health, metrics, settings.
 
-A call moves left to right: ``calls`` (read the body, watch the client) -> ``protocol`` (what may be sent) -> ``native``
-or ``openai`` with ``chat`` and ``images`` (one engine request each) -> ``worker`` (the engine's own thread) -> back as
-JSON or as events. Nothing here fetches a URL or opens a file for a client.
+A call moves left to right: ``calls`` (read the body, watch the client) -> ``protocol`` (what may be sent) ->
+``native``, ``completions``, or ``openai`` with ``chat`` (one engine request a prompt; ``images``) -> ``worker`` (the
+engine's own thread) -> back as JSON or as events. Nothing here fetches a URL or opens a file for a client.
 """

@@ -24,11 +24,12 @@ from starlette.requests import Request as HttpRequest
 from reference_engine.errors import RequestError
 from reference_engine.server.calls import Desk, Limits
 from reference_engine.server.chat import ChatPrompts
+from reference_engine.server.completions import read_completions
 from reference_engine.server.errors import ClientGone, error_body, error_response, plain_error_body
 from reference_engine.server.metrics import MetricsPage
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
-from reference_engine.server.protocol import ChatBody, GenerateBody
+from reference_engine.server.protocol import Body, ChatBody, CompletionBody, GenerateBody
 from reference_engine.server.seams import plant_serving
 from reference_engine.server.worker import EngineWorker, ServedEngine
 
@@ -60,6 +61,7 @@ def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits)
     seams = plant_serving(engine.config.plant)
     chat = partial(read_chat, engine=engine, prompts=ChatPrompts(engine.codec), seams=seams)
     native = partial(read_generate, engine=engine, max_batch=limits.max_batch)
+    completions = partial(read_completions, engine=engine, max_batch=limits.max_batch)
 
     @app.post("/generate", openapi_extra=_body_of(GenerateBody))
     async def generate(http: HttpRequest) -> Response:
@@ -69,7 +71,11 @@ def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits)
     async def chat_completions(http: HttpRequest) -> Response:
         return await desk.serve(http, chat)
 
-    _, schemas = models_json_schema([(GenerateBody, "validation"), (ChatBody, "validation")], ref_template=_REFERENCE)
+    @app.post("/v1/completions", openapi_extra=_body_of(CompletionBody))
+    async def text_completions(http: HttpRequest) -> Response:
+        return await desk.serve(http, completions)
+
+    _, schemas = models_json_schema([(body, "validation") for body in BODIES], ref_template=_REFERENCE)
     make = app.openapi
     app.openapi = lambda: make() | {"components": {"schemas": schemas["$defs"]}}  # type: ignore[method-assign]
 
@@ -140,9 +146,10 @@ def _add_errors(app: FastAPI) -> None:
         return error_response(500, plain_error_body(500, message))
 
 
+BODIES: tuple[type[Body], ...] = (GenerateBody, ChatBody, CompletionBody)
 _REFERENCE = "#/components/schemas/{model}"
 
 
-def _body_of(model: type[GenerateBody] | type[ChatBody]) -> dict[str, Any]:
+def _body_of(model: type[Body]) -> dict[str, Any]:
     schema = {"$ref": _REFERENCE.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -23,7 +23,7 @@ from reference_engine.server.chat import ChatPrompts, image_sources
 from reference_engine.server.errors import error_body
 from reference_engine.server.images import read_images
 from reference_engine.server.meta_info import answer_meta
-from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, engine_value, read
+from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, OpenAISampling, engine_value, read
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.worker import Prepared, ServedEngine
 
@@ -35,8 +35,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
     arrival = time.perf_counter()
     body = read(ChatBody, raw)
     _check_combinations(body)
-    if body.model is not None and body.model != engine.config.model:
-        raise RequestError("model", f"{body.model!r} is not served here; known: {engine.config.model}", status=404)
+    check_model(body.model, engine)
     sources, fields = image_sources(body.messages)
     if len(sources) > engine.config.max_images:
         raise RequestError("messages", f"{len(sources)} images; at most {engine.config.max_images}", status=413)
@@ -56,6 +55,11 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
         raise RequestError(_renamed(error.field, fields, body), error.message, status=error.status) from None
 
 
+def check_model(model: str | None, engine: ServedEngine) -> None:
+    if model is not None and model != engine.config.model:
+        raise RequestError("model", f"{model!r} is not served here; known: {engine.config.model}", status=404)
+
+
 def _check_combinations(body: ChatBody) -> None:
     if not body.messages and body.input_ids is None:
         raise RequestError("messages", "there are none; send at least one, or the prompt as input_ids")
@@ -69,9 +73,14 @@ def _check_combinations(body: ChatBody) -> None:
 def chat_sampling(body: ChatBody) -> SamplingParams:
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
         raise RequestError("max_tokens", "differs from max_completion_tokens; give one of them")
+    if body.max_completion_tokens is None:
+        return wire_sampling(body)
+    return replace(wire_sampling(body), max_new_tokens=body.max_completion_tokens)
+
+
+def wire_sampling(body: OpenAISampling) -> SamplingParams:
+    """The sampling fields that were given, each beside the others in an OpenAI body."""
     given = {name: getattr(body, OPENAI_NAMES.get(name, name)) for name in SAMPLING_FIELDS}
-    if body.max_completion_tokens is not None:
-        given["max_new_tokens"] = body.max_completion_tokens
     return SamplingParams(**{name: engine_value(name, value) for name, value in given.items() if value is not None})
 
 
@@ -191,6 +200,7 @@ class ChatCall:
 
 
 def usage(answers: Sequence[Answer]) -> dict[str, int]:
-    """Of all choices; the prompt counts once."""
-    prompt, completion = answers[0].prompt_tokens, sum(answer.completion_tokens for answer in answers)
+    """Of all choices; a prompt counts once."""
+    prompt = sum({answer.request_id: answer.prompt_tokens for answer in answers}.values())
+    completion = sum(answer.completion_tokens for answer in answers)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

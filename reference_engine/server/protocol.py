@@ -184,6 +184,28 @@ else:
     )
 
 
+def _prompt_kind(value: Any) -> str:
+    first = value[0] if isinstance(value, list) and value else None
+    if not isinstance(value, list):
+        return ":one"
+    return ":list" if isinstance(first, str) else ":lists" if isinstance(first, list) else ":ids"
+
+
+class CompletionBody(OpenAISampling):
+    """``POST /v1/completions``. Left-out sampling fields are the engine's defaults: greedy, not temperature 1."""
+
+    model: str | None = None
+    prompt: Annotated[OneText | ManyTexts | OneIds | ManyIds, Discriminator(_prompt_kind)]
+    """Text with special tokens written out, or token ids; or a list of either, for several prompts at once."""
+    logprobs: Integer | None = None
+    """Log-probabilities of the tokens, with so many of the likeliest in each place."""
+    echo: Literal[False] | None = None
+    """Not done: the prompt's log-probabilities are to be had from ``/generate``."""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    return_evidence: bool = False
+
+
 class ChatBody(OpenAISampling):
     """``POST /v1/chat/completions``. Left-out sampling fields are the engine's defaults: greedy, not temperature 1."""
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from reference_engine import Request, SamplingParams
 from reference_engine.server.chat import ChatPrompts
+from reference_engine.server.completions import read_completions
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS
@@ -71,6 +72,19 @@ def test_generate(echo: Any, params: list[dict[str, Any]], wanted: dict[str, Any
         assert same(alone.prepared[0].request, request)
         assert same(found.request, request)
         assert len(found.keys) == request.sampling.n
+
+
+@SETTINGS
+@given(sampling, st.booleans(), st.integers(0, 9))
+def test_completions(echo: Any, params: dict[str, Any], evidence: bool, top: int) -> None:
+    body = {OPENAI_NAMES.get(name, name): value for name, value in params.items()}
+    body |= {"return_evidence": evidence, "logprobs": top}
+    wanted: dict[str, Any] = {"want_evidence": evidence, "want_logprobs": True, "top_logprobs": top}
+    together = read_completions(raw(body | {"prompt": [[5], [6, 7]]}), echo, 9)
+    for ids, found in zip(([5], [6, 7]), together.prepared, strict=True):
+        assert same(found.request, Request("", input_ids=ids, sampling=SamplingParams(**params), **wanted))
+    [alone] = read_completions(raw(body | {"prompt": "hi"}), echo, 9).prepared
+    assert same(alone.request, Request("", text="hi", sampling=SamplingParams(**params), **wanted))
 
 
 @SETTINGS

@@ -1,0 +1,151 @@
+"""``POST /v1/completions``: prompts of text or of ids to engine requests, and answers to OpenAI's older shape.
+
+A list of prompts gets ``n`` choices a prompt, those of the first prompt first; ``index`` is the place in that list. In
+``logprobs`` tokens that are spelled the same share an entry of ``top_logprobs``, which the shape cannot tell apart, and
+``text_offset`` counts in the text as generated, before a stop string was cut. ``echo`` is not done: prompt
+log-probabilities are to be had from ``/generate``.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reference_engine.errors import RequestError
+from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
+from reference_engine.server.errors import error_body
+from reference_engine.server.openai import check_model, usage, wire_sampling
+from reference_engine.server.protocol import OPENAI_NAMES, CompletionBody, read
+from reference_engine.server.worker import Key, Prepared, ServedEngine
+from reference_engine.tokenizer import Codec
+
+_PROMPT = re.compile(r"(text|input_ids)(?=$|\[)")
+
+
+def read_completions(raw: bytes, engine: ServedEngine, max_batch: int) -> CompletionCall:
+    """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
+    body = read(CompletionBody, raw)
+    check_model(body.model, engine)
+    prompts, batched = _prompts(body.prompt)
+    if not 1 <= len(prompts) <= max_batch:
+        raise RequestError("prompt", f"{len(prompts)} prompts; from 1 to {max_batch} can be sent")
+    prepared = [_prepare(body, prompt, engine, i if batched else None) for i, prompt in enumerate(prompts)]
+    return CompletionCall(body, prepared, engine)
+
+
+def _prompts(prompt: str | list[Any]) -> tuple[Sequence[str | list[int]], bool]:
+    """The prompts, and whether a list of them was sent."""
+    if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
+        return [prompt], False
+    return prompt, True
+
+
+def _prepare(body: CompletionBody, prompt: str | list[int], engine: ServedEngine, place: int | None) -> Prepared:
+    try:
+        request = Request(
+            request_id=f"cmpl-{uuid.uuid4().hex}",
+            text=prompt if isinstance(prompt, str) else None,
+            input_ids=None if isinstance(prompt, str) else prompt,
+            sampling=wire_sampling(body),
+            want_evidence=body.return_evidence,
+            want_logprobs=body.logprobs is not None,
+            top_logprobs=body.logprobs or 0,
+        )
+        return Prepared(request, engine.prepare(request))
+    except RequestError as error:
+        raise RequestError(_renamed(error.field, place), error.message, status=error.status) from None
+
+
+def _renamed(field: str, place: int | None) -> str:
+    """The engine's name of a field as a client spells it here."""
+    if field == "top_logprobs":
+        return "logprobs"
+    name = _PROMPT.sub("prompt" if place is None else f"prompt[{place}]", field, count=1)
+    name = name.removeprefix("sampling_params.")
+    return OPENAI_NAMES.get(name, name)
+
+
+class CompletionCall:
+    def __init__(self, body: CompletionBody, prepared: Sequence[Prepared], engine: ServedEngine) -> None:
+        self.prepared = prepared
+        self.stream = bool(body.stream)
+        self._usage = body.stream_options is not None and body.stream_options.include_usage
+        keys = [key for one in prepared for key in one.keys]
+        self._places: dict[Key, int] = {key: place for place, key in enumerate(keys)}
+        self._logprobs = [_Logprobs(engine.codec) if body.logprobs is not None else None for _ in keys]
+        self._answers: list[Answer] = []
+        head = {"id": prepared[0].request.request_id, "created": int(time.time()), "model": engine.config.model}
+        self._head = head | {"object": "text_completion"}
+
+    def reply(self, answers: Sequence[Answer]) -> tuple[int, Mapping[str, Any]]:
+        if all(answer.error is not None for answer in answers):
+            return answers[0].error.status if answers[0].error else 500, self._failure(answers[0])
+        choices = []
+        for answer in answers:
+            made = zip(answer.output_ids, answer.token_logprobs or (), strict=False)
+            choices.append(self._choice(answer.request_id, answer.index, answer.text, list(made), answer))
+        return 200, self._head | {"choices": choices, "usage": usage(answers)}
+
+    def events(self, output: StepOutput) -> list[Mapping[str, Any]]:
+        answer, made = output.answer, list(zip(output.new_ids, output.logprobs, strict=False))
+        events: list[Mapping[str, Any]] = []
+        if output.new_text or made or answer is not None:
+            choice = self._choice(output.request_id, output.index, output.new_text, made, answer)
+            events.append(self._head | {"choices": [choice]})
+        if answer is not None:
+            self._answers.append(answer)
+            if self._usage and len(self._answers) == len(self._places):
+                events.append(self._head | {"choices": [], "usage": usage(self._answers)})
+        return events
+
+    def _choice(
+        self, request_id: str, index: int, text: str, made: Sequence[tuple[int, TokenLogprob]], answer: Answer | None
+    ) -> dict[str, Any]:
+        """One choice, or what a step adds to it."""
+        place = self._places[request_id, index]
+        logprobs = self._logprobs[place]
+        choice = {
+            "index": place,
+            "text": text,
+            "logprobs": None if logprobs is None else logprobs.take(made),
+            "finish_reason": None if answer is None else answer.finish_reason,
+        }
+        return choice if answer is None else choice | self._failure(answer) | _evidence(answer)
+
+    def _failure(self, answer: Answer) -> dict[str, Any]:
+        if answer.error is None:
+            return {}
+        place = self._places[answer.request_id, 0] if len(self.prepared) > 1 else None
+        return error_body(
+            RequestError(_renamed(answer.error.field, place), answer.error.message, status=answer.error.status)
+        )
+
+
+class _Logprobs:
+    """OpenAI's four lists for the tokens of one choice, as they come."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._text = codec.detokenizer()
+        self._length = 0
+
+    def take(self, made: Sequence[tuple[int, TokenLogprob]]) -> dict[str, list[Any]]:
+        name = self._codec.name
+        offsets = []
+        for token, _ in made:
+            offsets.append(self._length)
+            self._length += len(self._text.push(token))
+        return {
+            "tokens": [name(token) for token, _ in made],
+            "token_logprobs": [one.logprob for _, one in made],
+            "top_logprobs": [{name(other): p for other, p in reversed(one.top)} for _, one in made],
+            "text_offset": offsets,
+        }
+
+
+def _evidence(answer: Answer) -> dict[str, Any]:
+    return {} if answer.evidence is None else {"assay_evidence": asdict(answer.evidence)}
