@@ -1,0 +1,18 @@
+#!/bin/sh
+# The Triton kernels: on the card where there is one, otherwise on the CPU in Triton's interpreter. Triton comes with
+# torch's builds for GPUs; where it is missing it is installed (about 300 MB) into an environment of its own, which
+# sees everything of the active one. KERNELS_VENV=/path puts that somewhere else than .venv-kernels.
+set -eu
+cd "$(dirname -- "$0")/../.."
+if ! python -c 'import triton' 2>/dev/null; then
+    venv=${KERNELS_VENV:-.venv-kernels}
+    if ! "$venv/bin/python" -c 'import triton' 2>/dev/null; then
+        python -m venv --clear "$venv"
+        site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+        python -c 'import sysconfig; print(f"import site; site.addsitedir({sysconfig.get_paths()["purelib"]!r})")' >"$site/active.pth"
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps triton==3.9.0
+    fi
+    PATH=$(cd "$venv/bin" && pwd):$PATH
+fi
+python -c 'import torch; raise SystemExit(not torch.cuda.is_available())' || export TRITON_INTERPRET=1
+exec python -m pytest -n0 -m "not slow" tests/reference_engine/kernels tests/reference_engine/attention/test_triton.py --timeout 1800

@@ -1,0 +1,55 @@
+"""The Triton backend gives what the plain one gives, through the same seam, over a run of steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.reference_engine.kernels.runnable import need_triton
+
+DEVICE = need_triton()
+
+from reference_engine.attention import Window  # noqa: E402
+from reference_engine.attention.sdpa import SDPAStep  # noqa: E402
+from reference_engine.attention.triton import InvariantTritonStep, TritonStep  # noqa: E402
+from reference_engine.kv_cache import KVCache  # noqa: E402
+
+HEADS, SHARED, WIDTH = 6, 2, 24
+
+
+def new_cache() -> KVCache:
+    return KVCache(
+        layers=2, heads=SHARED, width=WIDTH, blocks=64, block_size=4, lanes=4, longest=100, dtype=torch.float32,
+        device=DEVICE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", [TritonStep, InvariantTritonStep])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_steps_equal_the_plain_backend(backend: type[TritonStep], seed: int) -> None:
+    """Prompts in random cuts, some decoding already; both caches hold the same in the end."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    ours, plain = new_cache(), new_cache()
+    prompts = [30, 7, 19]
+    lanes = [ours.open(60) for _ in prompts]
+    assert lanes == [plain.open(60) for _ in prompts]
+    done = dict.fromkeys(lanes, 0)
+    for _ in range(6):
+        windows = []
+        for lane, prompt in zip(lanes, prompts, strict=True):
+            left = prompt - done[lane]
+            windows.append(Window(lane, done[lane], done[lane] + (int(rng.integers(1, left + 1)) if left > 0 else 1)))
+            done[lane] = windows[-1].stop
+        windows.sort(key=lambda w: w.length > 1)
+        rows = sum(w.length for w in windows)
+        q, k, v = (
+            torch.randn(1, h, rows, WIDTH, generator=generator).to(DEVICE) for h in (HEADS, SHARED, SHARED)
+        )  # fmt: skip
+        got, expected = (
+            made(cache, windows).attend(1, q, k, v, WIDTH**-0.5) for made, cache in ((backend, ours), (SDPAStep, plain))
+        )
+        assert torch.allclose(got, expected, atol=3e-6)
+    assert torch.equal(ours.keys_NKSHD, plain.keys_NKSHD)
+    assert torch.equal(ours.values_NKSHD, plain.values_NKSHD)
