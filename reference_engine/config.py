@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from reference_engine.errors import ConfigError
 
 ViTBatching = Literal["per_item", "cross_request"]
+Attention = Literal["auto", "torch", "triton"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class EngineConfig:
     """A directory in Hugging Face format, or the name of a packaged sentinel."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
+    """As torch names it; ``cuda`` is also what torch calls AMD's cards."""
+    attention: Attention = "auto"
+    """Who attends in the decoder: plain PyTorch, or our Triton kernels; ``auto`` takes those on any device but the CPU.
+    """
     avoid_retokenize: bool = field(default=True, metadata={"toggle": True, "source": "sglang#26555"})
     """Expand placeholders in the caller's own ids; off: decode, expand as text, tokenize again (drifts)."""
     native_decode: bool = field(default=True, metadata={"toggle": True, "source": "sglang#25309"})
@@ -35,6 +40,8 @@ class EngineConfig:
     """Most prompt tokens of one step; 0 means whole prompts. A chunk may end inside an image."""
     prefix_cache: bool = field(default=True, metadata={"toggle": True, "source": "sglang-omni#258"})
     """Share full KV blocks between prompts that begin alike, images included, and keep them until they are needed."""
+    cuda_graph: bool = field(default=False, metadata={"toggle": True, "source": "transformers#45323"})
+    """Record steps in which every request decodes, and replay them: CUDA or HIP graphs; on a CPU only the same path."""
     block_size: int = 16
     """Tokens a KV block."""
     num_blocks: int = 2048

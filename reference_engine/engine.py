@@ -23,6 +23,7 @@ from reference_engine.config import EngineConfig
 from reference_engine.errors import RequestError
 from reference_engine.evidence import build_evidence
 from reference_engine.faults import plant
+from reference_engine.graphs import choose_recorder
 from reference_engine.integrity import check_scheduler
 from reference_engine.live_request import LiveRequest, cached_tokens
 from reference_engine.loading import load
@@ -59,7 +60,8 @@ class Engine:
         )  # fmt: skip
         self.vision = VisionStage(loaded.model.encode, config.vit_batching, self.seams.split_rows)
         self.scheduler = Scheduler(config, self.cache, self.seams)
-        self.runner = ModelRunner(loaded.model, self.cache, loaded.backend, self.seams)
+        recorder = choose_recorder(config.device) if config.cuda_graph else None
+        self.runner = ModelRunner(loaded.model, self.cache, loaded.backend, self.seams, recorder)
         self._live: dict[str, list[LiveRequest]] = {}
         """The choices of each request that are not finished."""
         self._outputs: list[StepOutput] = []

@@ -56,6 +56,7 @@ def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str,
         "vit_batching": _vit_batching(live, config),
         "prefix_cache": _prefix_cache(live),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
+        "cuda_graph": (live.replayed > 0, f"{live.replayed} step(s) were replayed"),
     }
     return {
         name: {"setting": setting, "acted": acted[name][0], "reason": acted[name][1]}

@@ -27,15 +27,23 @@ class KVCache:
     ) -> None:  # fmt: skip
         self.block_size = block_size
         self.pool = BlockPool(blocks)
-        self.keys_NKSHD = torch.zeros(layers, blocks, block_size, heads, width, dtype=dtype, device=device)
+        self.keys_NKSHD = torch.zeros(layers, blocks + 1, block_size, heads, width, dtype=dtype, device=device)
         self.values_NKSHD = torch.zeros_like(self.keys_NKSHD)
-        self._table = torch.zeros(lanes, min(blocks, self.blocks_for(longest)), dtype=torch.int64)
+        self._table = torch.zeros(lanes + 1, min(blocks, self.blocks_for(longest)), dtype=torch.int64)
+        self.scratch_lane = lanes
+        """A lane that is no request's: every position is in one block, the last, which the pool does not have."""
+        self._table[lanes] = blocks
         self._free_lanes = list(reversed(range(lanes)))
         self.lanes: dict[int, list[int]] = {}
         """Open lanes, and the blocks of each in order."""
 
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
+
+    @property
+    def table_width(self) -> int:
+        """Most blocks a lane can have."""
+        return self._table.shape[1]
 
     @property
     def device(self) -> torch.device:

@@ -48,6 +48,8 @@ class LiveRequest:
     chunks: int = 0
     cached_tokens: int = 0
     """Prompt tokens found in the prefix cache before the answer began."""
+    replayed: int = 0
+    """Steps that a recording was replayed for."""
     preemptions: int = 0
     index: int = 0
     """Which of the request's choices."""

@@ -55,7 +55,14 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
 
 def choose_backend(config: EngineConfig) -> Backend:
     """Who attends, for the life of the engine. Everything that differs between backends is behind this one choice."""
-    return SDPAStep
+    if config.attention == "torch" or (config.attention == "auto" and config.device == "cpu"):
+        return SDPAStep
+    try:
+        from reference_engine.attention.triton import TritonStep
+    except ImportError as error:
+        advice = "install the extra 'gpu' of this package, or set attention=torch"
+        raise ConfigError(f"attention: {config.attention!r} needs triton ({error}); {advice}") from error
+    return TritonStep
 
 
 def _family(checkpoint: hf.Checkpoint, codec: Codec, slice_rows: int) -> Family:

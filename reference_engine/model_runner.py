@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reference_engine.attention import Backend, PagedStep, Window
 from reference_engine.faults.seams import CLEAN, Seams
+from reference_engine.graphs import DecodeGraphs, Recorder
 from reference_engine.kv_cache import KVCache
 from reference_engine.scheduler import Chunk
 
@@ -34,8 +35,13 @@ class Decoder(Protocol):
 
 
 class ModelRunner:
-    def __init__(self, decoder: Decoder, cache: KVCache, backend: Backend, seams: Seams = CLEAN) -> None:
+    def __init__(
+        self, decoder: Decoder, cache: KVCache, backend: Backend, seams: Seams = CLEAN,
+        recorder: Recorder | None = None,
+    ) -> None:  # fmt: skip
+        """With a ``recorder``, steps in which every request decodes are recorded and replayed."""
         self.decoder = decoder
+        self.graphs = None if recorder is None else DecodeGraphs(decoder.forward, cache, backend, recorder)
         self.cache = cache
         self.backend = backend
         self.seams = seams
@@ -48,7 +54,13 @@ class ModelRunner:
         positions_3T = self._positions(decoding, filling)
         if positions_3T.shape != (3, len(x_TE)):
             raise ValueError(f"positions {list(positions_3T.shape)} for {len(x_TE)} tokens")
-        hidden_TE = self.decoder.forward(x_TE, positions_3T, self._paged_step(chunks))
+        windows = [Window(_lane(c), c.start, c.stop) for c in chunks]
+        if self.graphs is not None and not filling:
+            hidden_TE = self.graphs.run(x_TE, positions_3T, windows)
+            for chunk in decoding:
+                chunk.live.replayed += 1
+        else:
+            hidden_TE = self.decoder.forward(x_TE, positions_3T, self.backend(self.cache, windows))
         self._score_prompts(chunks, hidden_TE)
         ends = torch.tensor([c.stop - c.start for c in chunks]).cumsum(0) - 1
         return self.decoder.logits(hidden_TE[ends[[c.samples for c in chunks]]])
@@ -87,9 +99,6 @@ class ModelRunner:
             prompt = chunk.live.prompt
             parts.append(self.seams.chunk_positions(prompt.positions_3L, prompt.delta, chunk.start, chunk.stop))
         return torch.cat(parts if decoding else parts[1:], dim=1)
-
-    def _paged_step(self, chunks: Sequence[Chunk]) -> PagedStep:
-        return self.backend(self.cache, [Window(_lane(c), c.start, c.stop) for c in chunks])
 
 
 def _lane(chunk: Chunk) -> int:

@@ -58,7 +58,9 @@ def merge(acc_a, top_a, sum_a, acc_b, top_b, sum_b):
 
 
 @triton.jit
-def read_keys(cache, table, at, stop, head, G: tl.constexpr, S: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr):
+def read_keys(
+    cache, table, at, stop, head, G: tl.constexpr, S: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr
+):
     """Keys or values [N, PADDED] at positions ``at`` through one request's block table; zero from ``stop`` on."""
     columns = tl.arange(0, PADDED)
     block = tl.load(table + at // S, mask=at < stop, other=0).to(tl.int64)
@@ -98,8 +100,8 @@ def one_split(
 @triton.jit
 def attend_kernel(
     q, keys, values, out, part, stats, tiles, spans, tables, q_token, q_head, table_stride, scale, window, splits,
-    SOFTCAP: tl.constexpr, H: tl.constexpr, G: tl.constexpr, D: tl.constexpr, PD: tl.constexpr, V: tl.constexpr, PV: tl.constexpr,
-    S: tl.constexpr, M: tl.constexpr, N: tl.constexpr, SPLIT: tl.constexpr, WHOLE: tl.constexpr,
+    SOFTCAP: tl.constexpr, H: tl.constexpr, G: tl.constexpr, D: tl.constexpr, PD: tl.constexpr, V: tl.constexpr,
+    PV: tl.constexpr, S: tl.constexpr, M: tl.constexpr, N: tl.constexpr, SPLIT: tl.constexpr, WHOLE: tl.constexpr,
     WIDEN: tl.constexpr,
 ):  # fmt: skip
     """One tile and one key head. WHOLE: all splits here, into ``out`` [T, H, V]. Else: split ``program_id(2)`` into
@@ -134,7 +136,9 @@ def attend_kernel(
             )  # fmt: skip
             acc, top, total = merge(acc, top, total, acc_s, top_s, total_s)
         result = acc / tl.where(total > 0.0, total, 1.0)[:, None]
-        tl.store(out + rows[:, None] * V + v[None, :], result.to(out.dtype.element_ty), mask=live[:, None] & (v < V)[None, :])
+        tl.store(
+            out + rows[:, None] * V + v[None, :], result.to(out.dtype.element_ty), mask=live[:, None] & (v < V)[None, :]
+        )
     else:
         split = tl.program_id(2)
         start = split * SPLIT

@@ -10,6 +10,7 @@ from tests.reference_engine.kernels.runnable import need_triton
 
 DEVICE = need_triton()
 
+from reference_engine import Engine, EngineConfig, Request, SamplingParams  # noqa: E402
 from reference_engine.attention import Window  # noqa: E402
 from reference_engine.attention.sdpa import SDPAStep  # noqa: E402
 from reference_engine.attention.triton import InvariantTritonStep, TritonStep  # noqa: E402
@@ -53,3 +54,15 @@ def test_steps_equal_the_plain_backend(backend: type[TritonStep], seed: int) -> 
         assert torch.allclose(got, expected, atol=3e-6)
     assert torch.equal(ours.keys_NKSHD, plain.keys_NKSHD)
     assert torch.equal(ours.values_NKSHD, plain.values_NKSHD)
+
+
+def test_an_engine_answers_as_with_the_plain_backend() -> None:
+    """Through transformers' own layers, whole engine and self-test at load."""
+    texts = ["<|im_start|>user\nrow 1<|im_end|>\n", "Describe the digit"]
+    requests = [Request(str(i), text=text, sampling=SamplingParams(max_new_tokens=3)) for i, text in enumerate(texts)]
+    ours, plain = (
+        Engine(EngineConfig(device=DEVICE, attention=attention, chunked_prefill=4, num_blocks=16)).generate(requests)
+        for attention in ("triton", "torch")
+    )
+    assert [a.output_ids for a in ours] == [a.output_ids for a in plain]
+    assert all(len(a.output_ids) > 0 for a in ours)
