@@ -140,7 +140,7 @@ def layout(value: Any) -> Iterator[Hashable]:
             for part in value:
                 yield from layout(part)
         case _:
-            yield type(value)
+            yield type(value).__qualname__
             for name, part in _named_parts(value):
                 yield name
                 yield from layout(part)
