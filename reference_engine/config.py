@@ -42,6 +42,8 @@ class EngineConfig:
     """Share full KV blocks between prompts that begin alike, images included, and keep them until they are needed."""
     cuda_graph: bool = field(default=False, metadata={"toggle": True, "source": "transformers#45323"})
     """Record steps in which every request decodes, and replay them: CUDA or HIP graphs; on a CPU only the same path."""
+    batch_invariant: bool = field(default=False, metadata={"toggle": True, "source": "vllm#51902"})
+    """Answers bitwise the same in any batch, order, chunking and cache state. Slower: every product in fixed tiles."""
     block_size: int = 16
     """Tokens a KV block."""
     num_blocks: int = 2048

@@ -55,6 +55,7 @@ def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str,
         "skip_tokenizer_init": _without_tokenizer(codec),
         "vit_batching": _vit_batching(live, config),
         "prefix_cache": _prefix_cache(live),
+        "batch_invariant": _batch_invariant(config),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
         "cuda_graph": (live.replayed > 0, f"{live.replayed} step(s) were replayed"),
     }
@@ -74,6 +75,12 @@ def _prefix_cache(live: LiveRequest) -> tuple[bool, str]:
     if live.prompt.chain is None:
         return False, "prompts share nothing in this setting"
     return live.cached_tokens > 0, f"{live.cached_tokens} of {live.prompt_length} prompt tokens were in the cache"
+
+
+def _batch_invariant(config: EngineConfig) -> tuple[bool, str]:
+    if config.batch_invariant:
+        return True, "products and attention ran in tiles of fixed size"
+    return False, "off: rounding may depend on batch mates"
 
 
 def _vit_batching(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:

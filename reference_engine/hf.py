@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from reference_engine.attention import PagedStep, paged_attention, segment_attention
+from reference_engine.attention import PagedStep, paged_attention, segment_attention, segment_attention_apart
+from reference_engine.batch_invariant import install
 from reference_engine.errors import ConfigError
 from reference_engine.multimodal.placeholders import Grid, Size
 from reference_engine.torchvision_guard import define_missing_operators
@@ -37,8 +37,10 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (  # noqa
 )
 
 TEXT_ATTENTION, VISION_ATTENTION = "assay_paged", "assay_flash_segments"
+INVARIANT_VISION_ATTENTION = "assay_flash_segments_apart"
 AttentionInterface.register(TEXT_ATTENTION, paged_attention)
 AttentionInterface.register(VISION_ATTENTION, segment_attention)
+AttentionInterface.register(INVARIANT_VISION_ATTENTION, segment_attention_apart)
 SUPPORTED = ("qwen2_5_vl",)
 
 
@@ -79,17 +81,22 @@ class PatchProcessor:
         return made["pixel_values"], (t, h, w)
 
 
-class PatchLinear(nn.Linear):
+class PatchLinear(nn.Module):
     """A patch convolution as the linear map it is: the same sums, without set-up for every new number of patches."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.flatten(1), self.weight)
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        inputs = convolution.weight[0].numel()
+        self.linear = nn.Linear(inputs, convolution.out_channels, bias=False, device="meta")
+        self.linear.weight = nn.Parameter(convolution.weight.flatten(1), requires_grad=False)
 
-    @classmethod
-    def of(cls, convolution: nn.Conv3d) -> PatchLinear:
-        linear = cls(convolution.weight[0].numel(), convolution.out_channels, bias=False, device="meta")
-        linear.weight = nn.Parameter(convolution.weight.flatten(1), requires_grad=False)
-        return linear
+    @property
+    def weight(self) -> Tensor:
+        """The tower asks it for its dtype."""
+        return self.linear.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1))
 
 
 class Model:
@@ -118,11 +125,14 @@ class Model:
     def logits(self, hidden_NE: Tensor) -> Tensor:
         return self._model.lm_head(hidden_NE).float().cpu()
 
-    def use_paged_attention(self) -> None:
+    def use_paged_attention(self, *, batch_invariant: bool = False) -> None:
         """From here on :meth:`forward` works and :meth:`plain_logits` does not."""
-        self._model.set_attn_implementation({"text_config": TEXT_ATTENTION, "vision_config": VISION_ATTENTION})
+        vision = INVARIANT_VISION_ATTENTION if batch_invariant else VISION_ATTENTION
+        self._model.set_attn_implementation({"text_config": TEXT_ATTENTION, "vision_config": vision})
         embed = self._model.model.visual.patch_embed
-        embed.proj = PatchLinear.of(embed.proj)
+        embed.proj = PatchLinear(embed.proj)
+        if batch_invariant:
+            install(self._model)
 
     def plain_logits(self, ids: Sequence[int], pixels_PC: Tensor, grids: Sequence[Grid]) -> Tensor:
         """transformers' own forward over one prompt, before our attention is in place: float32 [tokens, V]."""

@@ -36,6 +36,25 @@ def segment_attention(
     return torch.cat(parts_THD)[order_T][None], None
 
 
+def segment_attention_apart(
+    module: nn.Module,
+    q_1HTD: Tensor,
+    k_1HTD: Tensor,
+    v_1HTD: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    cu_seq_lens_q: Tensor,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The same, one call a segment: nothing about a segment can depend on the others, not even rounding."""
+    parts_1HLD = []
+    for start, stop in pairwise(cu_seq_lens_q.tolist()):
+        q, k, v = (x[:, :, start:stop].contiguous() for x in (q_1HTD, k_1HTD, v_1HTD))
+        parts_1HLD.append(F.scaled_dot_product_attention(q, k, v, scale=scaling))
+    return torch.cat(parts_1HLD, dim=2).transpose(1, 2), None
+
+
 @lru_cache(maxsize=8)
 def segment_groups(bounds: tuple[int, ...], device: torch.device) -> tuple[list[Tensor], Tensor]:
     """Places [segments, length] for every length that occurs, and the order that puts their tokens back in place."""

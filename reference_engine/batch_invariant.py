@@ -1,0 +1,96 @@
+"""Batch-invariant modules: every row of an answer has the same bits whoever stands beside it.
+
+A matrix product may sum in another order when it has another number of rows (and on several threads, when rows are
+shared out otherwise), and so may the ends of a vectorized loop. Here each linear map takes its rows in tiles of 16, the
+last one filled up with zeros, so that all products of a layer have one shape; activations whose kernels treat the end
+of a thread's share differently are written out in operations that do not. Normalizations, softmax and rotary embeddings
+work row by row already. Attention over the cache is :mod:`reference_engine.attention.tiled`.
+
+:func:`install` swaps submodules, and nothing else of a model changes. That what a model does is covered is not taken
+on trust: the self-test at load compares bits (:mod:`reference_engine.selftest`).
+
+Shapes: N rows, I inputs, O outputs, Q = 16 rows of a tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TILE = 16
+
+
+class TiledLinear(nn.Module):
+    """A linear map over rows of the last dimension, 16 rows at a time."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_NI = x.reshape(-1, x.shape[-1])
+        rows = len(x_NI)
+        whole_NI = F.pad(x_NI, (0, 0, 0, -rows % TILE))
+        tiles_QO = [F.linear(tile_QI, self.weight, self.bias) for tile_QI in whole_NI.split(TILE)]
+        return torch.cat(tiles_QO)[:rows].reshape(*x.shape[:-1], len(self.weight))
+
+
+class WrittenOut(nn.Module):
+    """An activation as a formula of operations whose vectorized loops treat every element alike."""
+
+    def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.formula = formula
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.formula(x.float()).to(x.dtype)
+
+
+def silu(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-x))
+
+
+def gelu(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.erf(x * math.sqrt(0.5)))
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-1.702 * x))
+
+
+FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {
+    "SiLU": silu,
+    "SiLUActivation": silu,
+    "GELUActivation": gelu,
+    "GELUTanh": gelu_tanh,
+    "PytorchGELUTanh": gelu_tanh,
+    "NewGELUActivation": gelu_tanh,
+    "QuickGELUActivation": quick_gelu,
+}
+"""By class name, torch's and transformers'; ``nn.GELU`` says itself which of the two it is."""
+
+
+def install(root: nn.Module) -> None:
+    """Swap every linear map and activation below ``root`` for its invariant form."""
+    for parent in list(root.modules()):
+        for name, child in list(parent.named_children()):
+            made = _invariant(child)
+            if made is not None:
+                setattr(parent, name, made)
+
+
+def _invariant(module: nn.Module) -> nn.Module | None:
+    if type(module) is nn.Linear:
+        return TiledLinear(module)
+    if isinstance(module, nn.GELU):
+        return WrittenOut(gelu if module.approximate == "none" else gelu_tanh)
+    formula = FORMULAS.get(type(module).__name__)
+    return None if formula is None else WrittenOut(formula)
