@@ -34,7 +34,7 @@ from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
 from reference_engine.row_print import print_rows
 from reference_engine.sampler import NOT_FINITE, Sampled, sample
-from reference_engine.sampling_params import check_sampling
+from reference_engine.sampling_params import check_sampling, seed_of
 from reference_engine.scheduler import Chunk, Scheduler
 from reference_engine.vision import EncodedItem, VisionStage
 
@@ -103,6 +103,8 @@ class Engine:
         if request.request_id in self._live:
             raise RequestError("request_id", f"{request.request_id!r} is already in use by a running request")
         prompt = prompt or self.prepare(request)
+        if request.sampling.seed is None:
+            request = replace(request, sampling=replace(request.sampling, seed=seed_of(request.sampling)))
         scores = None
         if request.logprob_start is not None:
             spans = [span for item in prompt.items for span in item.spans]

@@ -27,6 +27,7 @@ def build_evidence(live: LiveRequest, config: EngineConfig, codec: Codec) -> Evi
         prefill_chunks=live.chunks,
         cached_tokens=live.cached_tokens,
         preemptions=live.preemptions,
+        seed=live.sampling.draws.seed,
         timings=dict(live.timings),
     )
 

@@ -24,7 +24,7 @@ SLICE = 256
 def token_logprobs(logits_WV: Tensor, ids_W: Tensor, tops: Sequence[int]) -> list[TokenLogprob]:
     """For each row the log-probability of its id, with as many alternatives as ``tops`` says."""
     logprobs_WV = logits_WV.float().log_softmax(dim=-1)
-    chosen = logprobs_WV.gather(1, ids_W[:, None])[:, 0].tolist()
+    chosen = logprobs_WV.gather(1, ids_W[:, None].to(logprobs_WV.device))[:, 0].tolist()
     most = min(max(tops, default=0), logprobs_WV.shape[1])
     if most == 0:
         return [TokenLogprob(logprob) for logprob in chosen]

@@ -95,6 +95,8 @@ class Evidence:
     """Prompt tokens found in the prefix cache."""
     preemptions: int
     """How often the request lost its blocks and was computed again."""
+    seed: int
+    """What drawn tokens were drawn from, given or made up: the same seed draws them again."""
     timings: dict[str, float]
     """Seconds since arrival: ``encoded``, ``scheduled``, ``first_token``, ``finished``."""
 

@@ -11,7 +11,6 @@ Shapes: B rows, D rows that are drawn, V vocabulary.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from reference_engine.logits_processors import LogitsProcessor, changes_logits, 
 from reference_engine.logprobs import token_logprobs
 from reference_engine.philox import Draws
 from reference_engine.request import TokenLogprob
-from reference_engine.sampling_params import SamplingParams
+from reference_engine.sampling_params import SamplingParams, seed_of
 from reference_engine.truncation import truncate
 
 GREEDY_BELOW = 1e-5
@@ -46,7 +45,7 @@ class SampleRow:
         self.output_ids = output_ids
         self.is_greedy = params.temperature < GREEDY_BELOW or params.top_k == 1
         self.changes_logits = changes_logits(params)
-        self.draws = Draws(secrets.randbits(63) if params.seed is None else params.seed, index)
+        self.draws = Draws(seed_of(params), index)
         self.logprobs, self.top_logprobs = logprobs, top_logprobs
         self._prompt_ids_L = torch.empty(0, dtype=torch.int64) if prompt_ids_L is None else prompt_ids_L
         self.end_ids = end_ids

@@ -5,6 +5,7 @@ allowed. The server's fields are read from here too.
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -111,6 +112,11 @@ def _check_ends(params: SamplingParams, vocabulary: int, eos_ids: Collection[int
         raise _refusal("min_new_tokens", f"{least} is more than max_new_tokens, {most}")
     if least and len(end_ids(params, eos_ids)) >= vocabulary:
         raise _refusal("min_new_tokens", f"{least} tokens cannot be drawn: every id of the vocabulary ends the answer")
+
+
+def seed_of(params: SamplingParams) -> int:
+    """The seed that was given, or one made up."""
+    return secrets.randbits(63) if params.seed is None else params.seed
 
 
 def end_ids(params: SamplingParams, eos_ids: Collection[int]) -> frozenset[int]:

@@ -52,17 +52,19 @@ def _top_p(scaled_RV: Tensor, values: list[float]) -> Tensor:
     probabilities_RV = scaled_RV.softmax(dim=-1)
     p_R1 = torch.tensor(values, dtype=torch.float64, device=scaled_RV.device)[:, None]
     size = min(HEAD, scaled_RV.shape[1])
-    kept_R1, head_RH = _nucleus(probabilities_RV, p_R1, size)
-    if bool((kept_R1 == size).any()):
-        kept_R1, head_RH = _nucleus(probabilities_RV, p_R1, scaled_RV.shape[1])
-    return probabilities_RV < head_RH.gather(1, kept_R1 - 1)
+    last_R1, count_R1 = _last_needed(probabilities_RV, p_R1, size)
+    wide_R = count_R1[:, 0] == size
+    if size < scaled_RV.shape[1] and bool(wide_R.any()):
+        last_R1[wide_R], _ = _last_needed(probabilities_RV[wide_R], p_R1[wide_R], scaled_RV.shape[1])
+    return probabilities_RV < last_R1
 
 
-def _nucleus(probabilities_RV: Tensor, p_R1: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """How many of the ``size`` likeliest are needed for a sum of p, at least one; and these probabilities."""
+def _last_needed(probabilities_RV: Tensor, p_R1: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Of the ``size`` likeliest, the probability of the last one needed for a sum of p, and how many that are."""
     head_RH = probabilities_RV.topk(size, dim=-1).values
     before_RH = head_RH.double().cumsum(dim=-1) - head_RH
-    return (before_RH < p_R1).sum(dim=-1, keepdim=True), head_RH
+    count_R1 = (before_RH < p_R1).sum(dim=-1, keepdim=True)
+    return head_RH.gather(1, count_R1 - 1), count_R1
 
 
 def _min_p(scaled_RV: Tensor, values: list[float]) -> Tensor:

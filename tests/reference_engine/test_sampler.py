@@ -24,13 +24,11 @@ def row(*, index: int = 0, logprobs: bool = False, top_logprobs: int = 0, **para
 
 def draws(logits: torch.Tensor, count: int, *, index: int = 0, **params: Any) -> torch.Tensor:
     """How often each token comes in ``count`` positions of one choice with these logits throughout."""
-    one, counts = row(index=index, **params), torch.zeros(len(logits))
-    for _ in range(count):
-        [made] = sample(logits[None], [one])
-        assert isinstance(made, Sampled)
-        one.output_ids.append(made.token)
-        counts[made.token] += 1
-    return counts
+    rows = [row(index=index, **params) for _ in range(count)]
+    for position, one in enumerate(rows):
+        one.output_ids, one.draws = range(position), rows[0].draws
+    tokens = [made.token for made in sample(logits.expand(count, -1), rows)]
+    return torch.bincount(torch.tensor(tokens), minlength=len(logits)).float()
 
 
 def chi_squared(counts: torch.Tensor, probabilities: torch.Tensor) -> float:

@@ -4,8 +4,10 @@ run, ends come where they should.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -76,9 +78,34 @@ def test_a_draw_does_not_depend_on_how_it_is_run(lively: Any, make_cases: Any) -
     assert lively.engine().generate([cases[0].request("x", sampling=params[1])])[0].output_ids != alone[0]
 
 
-def test_without_a_seed_no_two_answers_are_the_same(engine: Any) -> None:
-    made = [tuple(ask(engine, temperature=3.0).output_ids) for _ in range(3)]
-    assert len(set(made)) == 3
+def test_preemption_at_any_moment_draws_the_same(lively: Any, make_cases: Any) -> None:
+    cases, rng = make_cases(4, seed=9, max_images=1), np.random.default_rng(3)
+    params = SamplingParams(max_new_tokens=10, temperature=1.5, n=2, ignore_eos=True, repetition_penalty=1.3,
+                            frequency_penalty=0.5, min_new_tokens=4, logit_bias={7: 2.0})  # fmt: skip
+    requests = [case.request(str(i), sampling=replace(params, seed=i)) for i, case in enumerate(cases)]
+    alone = {r.request_id: [a.output_ids for a in lively.engine().generate([r])] for r in requests}
+    engine = lively.engine(chunked_prefill=6, block_size=8)
+    made: dict[tuple[str, int], Any] = {}
+    for request in requests:
+        engine.submit(request)
+    while engine.has_work():
+        engine.preempt(str(rng.integers(8)))
+        made |= {(o.request_id, o.index): o.answer for o in engine.step() if o.answer}
+    assert engine.counters()["preemptions_total"] > 10
+    assert {key: answer.output_ids for key, answer in made.items()} == {
+        (name, i): ids for name, both in alone.items() for i, ids in enumerate(both)
+    }
+    assert all(len(answer.token_logprobs) == len(answer.output_ids) for answer in made.values())
+
+
+def test_without_a_seed_no_two_answers_are_the_same_and_the_evidence_gives_them_again(engine: Any) -> None:
+    sampling = SamplingParams(max_new_tokens=24, temperature=3.0, ignore_eos=True, n=2)
+    request = Request("a", text="hello", sampling=sampling, want_evidence=True)
+    first, second = (engine.generate([request]) for _ in range(2))
+    assert len({tuple(answer.output_ids) for answer in first + second}) == 4
+    assert first[0].evidence.seed == first[1].evidence.seed != second[0].evidence.seed
+    request.sampling = replace(sampling, seed=first[0].evidence.seed)
+    assert [answer.output_ids for answer in engine.generate([request])] == [answer.output_ids for answer in first]
 
 
 def test_no_end_before_min_new_tokens(engine: Any) -> None:
