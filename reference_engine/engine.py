@@ -55,10 +55,9 @@ class Engine:
         self._options = f"{self.family.name} slice_rows={config.slice_rows}"
         self.cache = loaded.cache
         self.prompts = PromptBuilder(
-            self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions,
-            unsupported_ids=frozenset({self.geometry.video_id}),
-        )  # fmt: skip
-        self.vision = VisionStage(loaded.model.encode, config.vit_batching, self.seams.split_rows)
+            self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions
+        )
+        self.vision = VisionStage(loaded.encode, config.vit_batching, self.seams.split_rows)
         self.scheduler = Scheduler(config, self.cache, self.seams)
         recorder = choose_recorder(config.device) if config.cuda_graph else None
         self.runner = ModelRunner(loaded.model, self.cache, loaded.backend, self.seams, recorder)
@@ -88,7 +87,7 @@ class Engine:
     def _with_keys(self, prompt: PreparedPrompt) -> PreparedPrompt:
         """Content keys of its items and, from them, the keys of its KV blocks."""
         items = [
-            replace(i, key=self.seams.content_key({"pixels": i.pixels_PC}, i.grids, self._options))
+            replace(i, key=self.seams.content_key(i.pixels, i.grids, f"{self._options} {i.modality} {i.strides}"))
             for i in prompt.items
         ]
         if not self.config.prefix_cache:

@@ -24,9 +24,11 @@ class EncoderMismatch(RequestError):
     Fails that request alone; rows are never padded, truncated or scaled to fit.
     """
 
-    def __init__(self, item: int, spans: list[tuple[int, int]], expected: int, rows: int) -> None:
+    def __init__(
+        self, item: int, spans: list[tuple[int, int]], expected: int, rows: int, *, modality: str = "image"
+    ) -> None:
         super().__init__(
-            f"image_data[{item}]",
+            f"{modality}_data[{item}]",
             f"encoder returned {rows} rows but the item's spans {spans} hold {expected} placeholders",
             status=500,
         )

@@ -13,11 +13,15 @@ from reference_engine.config import EngineConfig
 from reference_engine.detokenizer import SpelledText
 from reference_engine.errors import ConfigError
 from reference_engine.kv_cache import KVCache
+from reference_engine.multimodal.encoding import encoder
+from reference_engine.multimodal.families import family_of, known
+from reference_engine.multimodal.families.grid import GridFamily
+from reference_engine.multimodal.families.sliced import sliced
 from reference_engine.multimodal.family import Family
-from reference_engine.multimodal.qwen2_5_vl import Qwen25VL, SlicedQwen25VL
 from reference_engine.selftest import check_invariant, check_packed, plain_cases
 from reference_engine.sentinels import resolve_model
 from reference_engine.tokenizer import Codec, MakesDetokenizer, load_codec
+from reference_engine.vision import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,7 @@ class Loaded:
     model: hf.Model
     codec: Codec
     family: Family
+    encode: Encoder
     geometry: hf.Geometry
     cache: KVCache
     backend: Backend
@@ -38,22 +43,23 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
         if getattr(config, name) < 1:
             raise ConfigError(f"{name}: {getattr(config, name)} is not at least 1")
     path = resolve_model(config.model)
-    checkpoint = hf.load_checkpoint(path, dtype=config.dtype, device=config.device)
+    checkpoint = hf.load_checkpoint(path, known, dtype=config.dtype, device=config.device)
     model, geometry = checkpoint.model, checkpoint.geometry
     codec = load_codec(path, geometry.vocabulary, config, detokenizer)
-    cases = plain_cases(model, geometry, checkpoint.images.merge_size)
-    model.use_paged_attention(batch_invariant=config.batch_invariant)
-    backend = choose_backend(config)
-    difference = check_packed(model, backend, cases, geometry)
+    family = _family(checkpoint, codec, config.slice_rows)
+    cases = plain_cases(model, geometry, family, codec)
+    model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
+    backend, encode = choose_backend(config), encoder(model, family)
+    difference = check_packed(model, encode, backend, cases, geometry)
     logger.info("loaded %s; packed and plain forward differ by %.1e of the largest logit", config.model, difference)
     if config.batch_invariant:
-        check_invariant(model, backend, cases, geometry)
+        check_invariant(model, encode, backend, cases, geometry)
     cache = KVCache(
-        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.head_width, blocks=config.num_blocks,
+        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.key_width, blocks=config.num_blocks,
         block_size=config.block_size, lanes=config.max_batch_size, longest=geometry.context,
         dtype=model.dtype, device=config.device,
     )  # fmt: skip
-    return Loaded(model, codec, _family(checkpoint, codec, config.slice_rows), geometry, cache, backend)
+    return Loaded(model, codec, family, encode, geometry, cache, backend)
 
 
 def choose_backend(config: EngineConfig) -> Backend:
@@ -69,9 +75,9 @@ def choose_backend(config: EngineConfig) -> Backend:
 
 
 def _family(checkpoint: hf.Checkpoint, codec: Codec, slice_rows: int) -> Family:
-    geometry = checkpoint.geometry
-    whole = Qwen25VL(checkpoint.images, geometry.image_id, codec.name(geometry.image_id))
+    family = family_of(checkpoint.config, checkpoint.processors, codec)
     if slice_rows == 0:
-        return whole
-    separator = (geometry.vision_end_id, geometry.vision_start_id)
-    return SlicedQwen25VL(whole, slice_rows, separator, "".join(map(codec.name, separator)))
+        return family
+    if not isinstance(family, GridFamily):
+        raise ConfigError(f"slice_rows: {family.name} cannot be sliced; set it to 0")
+    return sliced(family, slice_rows, checkpoint.config, codec)

@@ -27,8 +27,10 @@ class Decoder(Protocol):
     def embed(self, ids_T: Tensor) -> Tensor:
         """Embeddings [T, E], free to be written to."""
 
-    def forward(self, x_TE: Tensor, positions_3T: Tensor, step: PagedStep) -> Tensor:
-        """Hidden states [T, E]."""
+    def forward(
+        self, x_TE: Tensor, positions_3T: Tensor, step: PagedStep, deepstack: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Hidden states [T, E]. ``deepstack``: mask [T] of image rows, and what layer m adds to them [R, M, E]."""
 
     def logits(self, hidden_NE: Tensor) -> Tensor:
         """float32 [N, V]."""
@@ -50,7 +52,7 @@ class ModelRunner:
         """Logits [N, V] of the chunks that sample, in their order. Expects decoding chunks first; writes the cache."""
         decoding = [c for c in chunks if c.is_decode]
         filling = chunks[len(decoding) :]
-        x_TE = self._embeddings(decoding, filling)
+        x_TE, deepstack = self._embeddings(decoding, filling)
         positions_3T = self._positions(decoding, filling)
         if positions_3T.shape != (3, len(x_TE)):
             raise ValueError(f"positions {list(positions_3T.shape)} for {len(x_TE)} tokens")
@@ -60,7 +62,7 @@ class ModelRunner:
             for chunk in decoding:
                 chunk.live.replayed += 1
         else:
-            hidden_TE = self.decoder.forward(x_TE, positions_3T, self.backend(self.cache, windows))
+            hidden_TE = self.decoder.forward(x_TE, positions_3T, self.backend(self.cache, windows), deepstack)
         self._score_prompts(chunks, hidden_TE)
         ends = torch.tensor([c.stop - c.start for c in chunks]).cumsum(0) - 1
         return self.decoder.logits(hidden_TE[ends[[c.samples for c in chunks]]])
@@ -74,24 +76,31 @@ class ModelRunner:
                 chunk.live.prompt_logprobs.fill(chunk.start, hidden_TE[first : first + size], self.decoder.logits)
             first += size
 
-    def _embeddings(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
+    def _embeddings(
+        self, decoding: Sequence[Chunk], filling: Sequence[Chunk]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Embeddings [T, E] with the step's image rows laid over them, and what deepstack layers add later."""
         last = [c.live.output_ids[c.start - c.live.prompt_length] for c in decoding]
         last_B = torch.tensor(last, dtype=torch.int64)
         x_TE = self.decoder.embed(torch.cat([last_B, *[c.live.ids(c.start, c.stop) for c in filling]]))
-        first = len(decoding)
+        first, width = len(decoding), x_TE.shape[1]
+        places, rows = [], []
         for chunk in filling:
-            self._lay_image_rows(x_TE[first : first + chunk.stop - chunk.start], chunk)
+            if chunk.live.image_rows_RD is not None:
+                low, high = torch.searchsorted(
+                    chunk.live.image_places_R, torch.tensor([chunk.start, chunk.stop])
+                ).tolist()
+                places.append(chunk.live.image_places_R[low:high] - chunk.start + first)
+                rows.append(chunk.live.image_rows_RD[low:high])
             first += chunk.stop - chunk.start
-        return x_TE
-
-    def _lay_image_rows(self, x_TE: Tensor, chunk: Chunk) -> None:
-        """Overwrite the embeddings of one chunk where its prompt's images stand."""
-        live = chunk.live
-        if live.image_rows_RD is None:
-            return
-        low, high = torch.searchsorted(live.image_places_R, torch.tensor([chunk.start, chunk.stop])).tolist()
-        places = live.image_places_R[low:high] - chunk.start
-        x_TE[places] = live.image_rows_RD[low:high].to(x_TE.dtype)
+        if not rows or not sum(map(len, rows)):
+            return x_TE, None
+        places_R, rows_RD = torch.cat(places).to(x_TE.device), torch.cat(rows).to(x_TE.dtype)
+        x_TE[places_R] = rows_RD[:, :width]
+        if rows_RD.shape[1] == width:
+            return x_TE, None
+        mask_T = torch.zeros(len(x_TE), dtype=torch.bool, device=x_TE.device).index_fill_(0, places_R, True)
+        return x_TE, (mask_T, rows_RD[:, width:].unflatten(1, (-1, width)))
 
     def _positions(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
         parts = [self.seams.decode_positions([c.start for c in decoding], [c.live.prompt.delta for c in decoding])]

@@ -11,22 +11,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from reference_engine.attention import Backend
+from reference_engine.config import EngineConfig
 from reference_engine.detokenizer import NoText
 from reference_engine.errors import ConfigError
 from reference_engine.hf import Geometry, Model
 from reference_engine.kv_cache import KVCache
 from reference_engine.live_request import LiveRequest
 from reference_engine.model_runner import ModelRunner
-from reference_engine.multimodal.mrope import mrope_positions
-from reference_engine.multimodal.placeholders import Grid, span_tokens
-from reference_engine.multimodal.prompt import Placement, PreparedItem, PreparedPrompt
+from reference_engine.multimodal.family import Family
+from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder
 from reference_engine.request import Request
 from reference_engine.sampler import Sampled
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.scheduler import Chunk
+from reference_engine.tokenizer import Codec
+from reference_engine.vision import Encoder
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 """Largest difference of a logit, as a share of the largest logit."""
@@ -42,22 +45,28 @@ class Case:
     """Logits after the prompt and after the following token."""
 
 
-def plain_cases(model: Model, geometry: Geometry, merge_size: int) -> list[Case]:
+def plain_cases(model: Model, geometry: Geometry, family: Family, codec: Codec) -> list[Case]:
     """The expected logits, from transformers' own forward. Call before the paged attention is in place."""
-    text = [i % geometry.vocabulary for i in (5, 17, 11, 23, 7)]
-    grid: Grid = (1, 2 * merge_size, 3 * merge_size)
-    image = [geometry.image_id] * span_tokens(grid, merge_size)
-    start = [*text[:2], geometry.vision_start_id]
-    prompts = [
-        _prompt([*start, *image, geometry.vision_end_id, *text], len(start), grid, merge_size, geometry.patch_values),
-        _prompt(text, 0, None, merge_size, geometry.patch_values),
-    ]
-    return [Case(prompt, text[0], _plain(model, prompt, text[0])) for prompt in prompts]
+    builder = PromptBuilder(codec, family, EngineConfig())
+    reserved = {*family.placeholders.values(), *family.traits.refused.values()}
+    text = [i for i in range(5, geometry.vocabulary) if i not in reserved][:30:6]
+    requests = [Request("text", input_ids=text)]
+    if "image" in family.placeholders:
+        ids = [*text[:2], family.placeholders["image"], *text]
+        requests.append(Request("image", input_ids=ids, images=[probe_image()]))
+    prompts = [builder.build(request) for request in requests]
+    return [Case(prompt, text[0], _plain(model, family, prompt, text[0])) for prompt in prompts]
 
 
-def check_packed(model: Model, backend: Backend, cases: list[Case], geometry: Geometry) -> float:
+def probe_image() -> Image.Image:
+    """Noise that is not square."""
+    values_HW3 = torch.randint(0, 256, (56, 84, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Image.fromarray(values_HW3.numpy())
+
+
+def check_packed(model: Model, encode: Encoder, backend: Backend, cases: list[Case], geometry: Geometry) -> float:
     """Largest relative difference of a logit. Raises :class:`ConfigError` where it is more than rounding."""
-    packed = _packed_logits(model, backend, geometry, cases, cut=True)
+    packed = _packed_logits(model, encode, backend, geometry, cases, cut=True)
     worst = 0.0
     for case, logits_2V in zip(cases, packed, strict=True):
         error = (logits_2V - case.expected_2V).abs().max() / case.expected_2V.abs().max()
@@ -66,16 +75,16 @@ def check_packed(model: Model, backend: Backend, cases: list[Case], geometry: Ge
     if not worst <= allowed:
         raise ConfigError(
             f"model: packed and plain forward differ by {worst:.2g} of the largest logit (allowed {allowed:g}); "
-            "this transformers release does something that reference_engine/hf.py does not know of"
+            "this transformers release does something that reference_engine/hf does not know of"
         )
     return worst
 
 
-def check_invariant(model: Model, backend: Backend, cases: list[Case], geometry: Geometry) -> None:
+def check_invariant(model: Model, encode: Encoder, backend: Backend, cases: list[Case], geometry: Geometry) -> None:
     """Raise :class:`ConfigError` unless each prompt, alone and whole, gets the bits that it gets cut and in company."""
-    together = _packed_logits(model, backend, geometry, cases, cut=True)
+    together = _packed_logits(model, encode, backend, geometry, cases, cut=True)
     for case, logits_2V in zip(cases, together, strict=True):
-        [alone_2V] = _packed_logits(model, backend, geometry, [case], cut=False)
+        [alone_2V] = _packed_logits(model, encode, backend, geometry, [case], cut=False)
         if not torch.equal(alone_2V, logits_2V):
             worst = float((alone_2V - logits_2V).abs().max())
             raise ConfigError(
@@ -84,14 +93,17 @@ def check_invariant(model: Model, backend: Backend, cases: list[Case], geometry:
             )
 
 
-def _packed_logits(model: Model, backend: Backend, geometry: Geometry, cases: list[Case], *, cut: bool) -> list[Tensor]:
+def _packed_logits(
+    model: Model, encode: Encoder, backend: Backend, geometry: Geometry, cases: list[Case], *, cut: bool
+) -> list[Tensor]:
     """Logits [2, V] of each case, all cases in one row. ``cut``: prompts in two chunks, which cuts the image."""
+    longest = max(len(case.prompt.ids) for case in cases) + 1
     cache = KVCache(
-        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.head_width, blocks=16, block_size=4,
-        lanes=len(cases), longest=32, dtype=model.dtype, device=str(model.device),
+        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.key_width, blocks=longest, block_size=4,
+        lanes=len(cases), longest=longest, dtype=model.dtype, device=str(model.device),
     )  # fmt: skip
     runner = ModelRunner(model, cache, backend)
-    lives = [_admit(model, cache, case) for case in cases]
+    lives = [_admit(encode, cache, case) for case in cases]
     starts = [live.prompt_length // 2 if cut else 0 for live in lives]
     if cut:
         runner.run([Chunk(live, 0, start) for live, start in zip(lives, starts, strict=True)])
@@ -103,27 +115,19 @@ def _packed_logits(model: Model, backend: Backend, geometry: Geometry, cases: li
     return list(torch.stack([prompts_BV, decoded_BV], dim=1))
 
 
-def _admit(model: Model, cache: KVCache, case: Case) -> LiveRequest:
+def _admit(encode: Encoder, cache: KVCache, case: Case) -> LiveRequest:
     request = Request("self-test", input_ids=case.prompt.ids, sampling=SamplingParams(max_new_tokens=2))
     live = LiveRequest.start(request, case.prompt, NoText())
     live.lane = cache.open(len(case.prompt.ids) + 1)
     if case.prompt.items:
-        live.image_rows_RD = torch.cat(model.encode(case.prompt.items[0].pixels_PC, case.prompt.items[0].grids))
+        live.image_rows_RD = torch.cat([rows for spans in encode(case.prompt.items) for rows in spans])
     return live
 
 
-def _plain(model: Model, prompt: PreparedPrompt, following: int) -> Tensor:
-    pixels = prompt.items[0].pixels_PC if prompt.items else torch.empty(0)
-    grids = prompt.items[0].grids if prompt.items else []
-    return model.plain_logits([*prompt.ids, following], pixels, grids)[-2:]
-
-
-def _prompt(ids: list[int], first: int, grid: Grid | None, merge_size: int, patch_values: int) -> PreparedPrompt:
-    items = []
-    if grid is not None:
-        pixels_PC = torch.randn(grid[1] * grid[2], patch_values, generator=torch.Generator().manual_seed(0))
-        span = (first, first + span_tokens(grid, merge_size) - 1)
-        items = [PreparedItem(0, (0, 0), [grid], [span], pixels_PC)]
-    spans = [span for item in items for span in item.spans]
-    positions_3L, delta = mrope_positions(len(ids), spans, [grid] if grid else [], merge_size)
-    return PreparedPrompt(ids, items, positions_3L, delta, Placement("ids", False, "self-test"))
+def _plain(model: Model, family: Family, prompt: PreparedPrompt, following: int) -> Tensor:
+    kinds = [0] * (len(prompt.ids) + 1)
+    for item in prompt.items:
+        for first, last in item.spans:
+            kinds[first : last + 1] = [1] * (last + 1 - first)
+    tensors = family.collate([item.pixels for item in prompt.items]) if prompt.items else {}
+    return model.plain_logits([*prompt.ids, following], kinds, tensors)[-2:]

@@ -1,11 +1,11 @@
 """The encoder stage: images of admitted requests in, one tensor of rows an item out, or that item's own error.
 
-An item may own several grids (spans). A pass encodes the grids of one item, or of all requests waiting; the encoder
-says how many rows it returned for each grid, and the rows are split by that, then checked against every span of the
+An item may own several spans. A pass encodes one item, or those of all requests waiting; the encoder says how many
+rows it returned for each span, and the rows are split by that, then checked against every span of the
 item. Rows are never padded, truncated or scaled to fit: a mismatch is an :class:`EncoderMismatch`, which fails one
 request.
 
-Shapes: P patches, C values a patch, R rows, D hidden.
+Shapes: R rows, D their width.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from torch import Tensor
 
 from reference_engine.config import ViTBatching
 from reference_engine.errors import EncoderMismatch, RequestError
-from reference_engine.multimodal.placeholders import Grid, Span
+from reference_engine.multimodal.placeholders import Span
 from reference_engine.multimodal.prompt import PreparedItem
 
 logger = logging.getLogger(__name__)
 
-Encoder = Callable[[Tensor, Sequence[Grid]], list[Tensor]]
-"""Pixels [P, C] of all grids in order -> rows [r, D] of each grid, as many as really came back."""
+Encoder = Callable[[Sequence[PreparedItem]], "list[list[Tensor]]"]
+"""Items of one modality -> rows [r, D] of each span of each, as many as really came back."""
 SplitRows = Callable[[Tensor, Sequence[Sequence[int]], Sequence[Sequence[Span]]], "list[Tensor | EncoderMismatch]"]
-MAX_PATCHES_A_PASS = 1 << 16
-"""Bounds the memory of one pass; a single larger item still gets a pass of its own."""
+MAX_VALUES_A_PASS = 1 << 26
+"""Bounds the memory of one pass, in values of its inputs; a single larger item still gets a pass of its own."""
 
 
 def split_rows(
@@ -98,14 +98,15 @@ class VisionStage:
 
     def _passes(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
         group: list[_Job] = []
-        patches = 0
+        values = 0
         for job in jobs:
-            size = len(job.item.pixels_PC)
-            if group and (self.batching == "per_item" or patches + size > MAX_PATCHES_A_PASS):
+            size = sum(tensor.numel() for tensor in job.item.pixels.values())
+            alone = self.batching == "per_item" or (group and group[-1].item.modality != job.item.modality)
+            if group and (alone or values + size > MAX_VALUES_A_PASS):
                 yield group
-                group, patches = [], 0
+                group, values = [], 0
             group.append(job)
-            patches += size
+            values += size
         if group:
             yield group
 
@@ -117,27 +118,27 @@ class VisionStage:
             if len(group) > 1:
                 logger.warning("encoder pass over %d items failed (%s); encoding them one by one", len(group), error)
                 return [result for job in group for result in self._run_isolated([job])]
-            logger.exception("the encoder failed on image_data[%d]", group[0].item.index)
-            wrong = RequestError(f"image_data[{group[0].item.index}]", f"the encoder failed: {error}", status=500)
-            return [EncodedItem(None, wrong, [0] * len(group[0].item.grids), 1)]
+            item = group[0].item
+            logger.exception("the encoder failed on %s", item.field)
+            wrong = RequestError(item.field, f"the encoder failed: {error}", status=500)
+            return [EncodedItem(None, wrong, [0] * len(item.spans), 1)]
 
     def _run(self, group: list[_Job]) -> list[EncodedItem]:
         items = [job.item for job in group]
         started = time.perf_counter()
-        rows = self.encoder(torch.cat([i.pixels_PC for i in items]), [g for i in items for g in i.grids])
+        rows = self.encoder(items)
         self.seconds += time.perf_counter() - started
         self.passes += 1
         self.items += len(items)
-        returned = iter([len(r) for r in rows])
-        counts = [[next(returned) for _ in item.grids] for item in items]
+        counts = [[len(part) for part in parts] for parts in rows]
         split = split_rows if self.batching == "per_item" else self.split
-        parts = split(torch.cat(rows), counts, [item.spans for item in items])
+        parts = split(torch.cat([part for of_item in rows for part in of_item]), counts, [i.spans for i in items])
         return [_result(*of_item, len(items)) for of_item in zip(items, parts, counts, strict=True)]
 
 
 def _result(item: PreparedItem, part: Tensor | EncoderMismatch, counts: list[int], pass_items: int) -> EncodedItem:
     if isinstance(part, EncoderMismatch):
-        error = EncoderMismatch(item.index, part.spans, part.expected, part.rows)
+        error = EncoderMismatch(item.index, part.spans, part.expected, part.rows, modality=item.modality)
         return EncodedItem(None, error, _assigned(counts, part.rows), pass_items)
     return EncodedItem(part, None, _assigned(counts, len(part)), pass_items)
 

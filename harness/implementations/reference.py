@@ -27,7 +27,10 @@ from reference_engine.errors import ConfigError, EncoderMismatch, RequestError
 from reference_engine.faults import Seams
 from reference_engine.faults import plant as plant_fault
 from reference_engine.multimodal import placeholders
-from reference_engine.multimodal.qwen2_5_vl import Qwen25VL, SlicedQwen25VL
+from reference_engine.multimodal.families.grid import GridFamily
+from reference_engine.multimodal.families.sliced import Sliced
+from reference_engine.multimodal.family import Family, Traits
+from reference_engine.multimodal.placeholders import Layout
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class ReferenceFunctions:
         return self._count(_family(geometry), sizes)
 
     def count_banded_tokens(self, sizes: Sequence[Size], geometry: ImageGeometry, band_cells: int) -> list[list[int]]:
-        return self._count(SlicedQwen25VL(_family(geometry), band_cells, separator_ids=()), sizes)
+        return self._count(Sliced(_family(geometry), band_cells, separator_ids=()), sizes)
 
-    def _count(self, family: Qwen25VL | SlicedQwen25VL, sizes: Sequence[Size]) -> list[list[int]]:
+    def _count(self, family: Family, sizes: Sequence[Size]) -> list[list[int]]:
         try:
             return placeholders.resolve_image_token_counts(family, sizes)
         except ValueError as error:
@@ -50,17 +53,19 @@ class ReferenceFunctions:
 
     def expand_ids(self, ids: Sequence[int], placeholder: int, replacements: Sequence[Sequence[int]]) -> Expansion:
         try:
-            expansion = self.seams.expand_input_ids(ids, placeholder, replacements)
+            expansion = self.seams.expand_input_ids(ids, {"image": placeholder}, _layouts(replacements, placeholder))
         except RequestError as error:
             raise Refusal(str(error)) from error
         return Expansion(expansion.ids, expansion.spans)
 
     def contract_ids(self, expansion: Expansion, placeholder: int, replacements: Sequence[Sequence[int]]) -> list[int]:
-        return placeholders.contract_input_ids(expansion.ids, expansion.spans, replacements, placeholder)
+        return placeholders.contract_input_ids(
+            expansion.ids, expansion.spans, {"image": placeholder}, _layouts(replacements, placeholder)
+        )
 
     def find_offsets(self, ids: Sequence[int], placeholder: int, counts: Sequence[Sequence[int]]) -> list[list[Span]]:
         try:
-            return placeholders.item_offsets(ids, placeholder, counts)
+            return placeholders.item_offsets(ids, {placeholder}, counts)
         except RequestError as error:
             raise Refusal(str(error)) from error
 
@@ -91,8 +96,13 @@ class ReferenceFunctions:
 
 
 @lru_cache(maxsize=256)
-def _family(geometry: ImageGeometry) -> Qwen25VL:
-    return Qwen25VL(hf.PatchProcessor(image_processor(geometry)), placeholder_id=-1)
+def _family(geometry: ImageGeometry) -> GridFamily:
+    patcher = hf.PatchProcessor(image_processor(geometry))
+    return GridFamily(patcher, {"image": -1}, {"image": ""}, Traits(), "qwen2_5_vl")
+
+
+def _layouts(replacements: Sequence[Sequence[int]], placeholder: int) -> list[Layout]:
+    return [Layout.of_runs(replacement, placeholder) for replacement in replacements]
 
 
 def _consecutive(counts: Sequence[int]) -> list[Span]:

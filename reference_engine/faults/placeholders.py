@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reference_engine.faults.catalogue import Fault
 from reference_engine.multimodal import placeholders as clean
-from reference_engine.multimodal.placeholders import Expansion, Span
+from reference_engine.multimodal.placeholders import Expansion, Layout, Modality, Span
 
 
 def expand_one_too_many(
-    ids: Sequence[int], placeholder_id: int, replacements: Sequence[Sequence[int]], **options: Any
+    ids: Sequence[int], placeholders: Mapping[Modality, int], layouts: Sequence[Layout], **options: Any
 ) -> Expansion:
     """Every item's last run is one placeholder longer than its rows."""
-    longer = [_lengthen(list(replacement), placeholder_id) for replacement in replacements]
-    return clean.expand_input_ids(ids, placeholder_id, longer, **options)
+    return clean.expand_input_ids(ids, placeholders, [_lengthen(layout) for layout in layouts], **options)
 
 
-def _lengthen(replacement: list[int], placeholder_id: int) -> list[int]:
-    last = clean.placeholder_runs(replacement, placeholder_id)[-1][1]
-    return [*replacement[: last + 1], placeholder_id, *replacement[last + 1 :]]
+def _lengthen(layout: Layout) -> Layout:
+    first, last = layout.spans[-1]
+    ids = [*layout.ids[: last + 1], layout.ids[last], *layout.ids[last + 1 :]]
+    return replace(layout, ids=ids, spans=[*layout.spans[:-1], (first, last + 1)])
 
 
 def pad_with_exclusive_end(ids: Sequence[int], items: Sequence[tuple[Sequence[Span], int]]) -> list[int]:

@@ -13,10 +13,10 @@ from reference_engine.multimodal.placeholders import Grid, Span
 
 
 def swap_height_and_width(
-    length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size: int
+    length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size: int, strides: Sequence[float] = ()
 ) -> tuple[Tensor, int]:
     """Height and width of every grid change places; a square one hides it."""
-    return clean.mrope_positions(length, spans, [(t, w, h) for t, h, w in grids], merge_size)
+    return clean.mrope_positions(length, spans, [(t, w, h) for t, h, w in grids], merge_size, strides)
 
 
 def chunk_without_delta(positions: Tensor, delta: int, start: int, stop: int) -> Tensor:

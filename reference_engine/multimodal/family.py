@@ -1,51 +1,84 @@
-"""What the engine asks of a model family: grids, pixels and replacements of one image. One file a family."""
+"""What the engine asks of a model family. One small file a family, in :mod:`reference_engine.multimodal.families`.
+
+A *media item* has a modality and a size. Three sides must agree on it, and every touch between them is checked:
+
+1. **text side**: :meth:`Family.layout` says, from the size alone, what the item's ONE placeholder becomes. Counting,
+   expanding, positions and prediction use nothing else.
+2. **pixel side**: :meth:`Family.pixels` runs the checkpoint's own processor on the item itself, and says which layout
+   that processor would have made. Another one than the text side's is an error (500) of that request.
+3. **model side**: :meth:`Family.collate` joins the tensors of a pass, :meth:`Family.span_rows` takes apart what the
+   encoder returned, by what it returned and never by what was expected. A span whose rows are not as many as its
+   tokens is an error (500) of that request.
+
+Rows are [tokens, D]. D is the hidden size E, or E x (1 + M) where M deepstack layers add rows of their own to the
+decoder's first layers (Qwen3-VL): whatever is split, cached, cut or laid by position is so for all of them at once.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from PIL import Image
 from torch import Tensor
 
-from reference_engine.multimodal.placeholders import Grid, Size
+from reference_engine.multimodal.placeholders import Layout, Modality, Size
+
+Tensors = Mapping[str, Tensor]
+"""Encoder inputs by the names that transformers' processors and models give them."""
 
 
-class ImagePatcher(Protocol):
-    """Turns one image into one grid of patches, as the checkpoint's own processor does."""
+@dataclass(frozen=True)
+class Pixels:
+    """One item as the checkpoint's processor made it."""
 
-    merge_size: int
-    cell: int
-    """Pixels, on a side, of the square that becomes one token."""
+    tensors: Tensors
+    layout: Layout
+    """What the processor made of it, to be compared with the text side's."""
 
-    def grid(self, size: Size) -> Grid:
-        """From the size alone. Raises ``ValueError`` for a size that cannot be served."""
 
-    def patches(self, image: Image.Image) -> tuple[Tensor, Grid]:
-        """Pixels [P, C] and the grid they make."""
+@dataclass(frozen=True)
+class Traits:
+    """How the family's model must be run."""
+
+    mrope: bool = False
+    """Positions follow grids, in three rows."""
+    merge_size: int = 1
+    """Patches of a grid that become one token, on a side (MRoPE families)."""
+    segments: bool = False
+    """The tower takes the bounds of its segments (images, windows) when its attention is called "flash"."""
+    refused: Mapping[Modality, int] = field(default_factory=dict)
+    """Placeholders that the vocabulary has and this engine does not serve."""
 
 
 class Family(Protocol):
+    """Holds no state between calls; safe to call from several threads."""
+
     @property
     def name(self) -> str: ...
 
     @property
-    def merge_size(self) -> int: ...
+    def traits(self) -> Traits: ...
 
     @property
-    def placeholder_id(self) -> int: ...
+    def placeholders(self) -> Mapping[Modality, int]:
+        """The id that stands for one item in a caller's prompt, for every modality that is served."""
 
     @property
-    def placeholder(self) -> str:
-        """The placeholder as text, for the path that tokenizes again."""
+    def written(self) -> Mapping[Modality, str]:
+        """The same as text."""
 
-    def grids(self, size: Size) -> list[Grid]:
-        """The grids of one item's spans. Raises ``ValueError`` for a size that cannot be served."""
+    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
+        """Text side. The item is number ``index`` of ``count`` of its modality in the request, which changes what some
+        families write. Raises ``ValueError`` for a size that cannot be served.
+        """
 
-    def patches(self, image: Image.Image) -> tuple[Tensor, list[Grid]]:
-        """Pixels [P, C] of all of the item's grids, one after the other."""
+    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+        """Pixel side, of an item whose size was laid out."""
 
-    def replacement(self, counts: list[int]) -> list[int]:
-        """What ONE placeholder becomes, given the tokens of each span."""
+    def collate(self, items: Sequence[Tensors]) -> Tensors:
+        """The inputs of one encoder pass over items of one modality."""
 
-    def replacement_text(self, counts: list[int]) -> str:
-        """The same, written out as text."""
+    def span_rows(self, rows: Any, deepstack: Sequence[Any], items: Sequence[Tensors]) -> list[list[Tensor]]:
+        """Model side: what the encoder returned for ``collate(items)``, as rows [r, D] of every span of every item."""

@@ -18,26 +18,36 @@ from torch import Tensor
 from reference_engine.multimodal.placeholders import Grid, Span, span_tokens
 
 
-def mrope_positions(length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size: int) -> tuple[Tensor, int]:
-    """Positions int64 [3, length] and the delta; spans in order. ``ValueError`` where one disagrees with its grid."""
+def mrope_positions(
+    length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size: int, strides: Sequence[float] = ()
+) -> tuple[Tensor, int]:
+    """Positions int64 [3, length] and the delta; spans in order. ``strides`` are the positions between two frames of
+    each span, 1 where none are given. ``ValueError`` where a span disagrees with its grid.
+    """
     positions = torch.empty(3, length, dtype=torch.int64)
     token = position = 0
-    for (start, end), grid in zip(spans, grids, strict=True):
+    for (start, end), grid, stride in zip(spans, grids, strides or [1.0] * len(grids), strict=True):
         if start < token or end - start + 1 != span_tokens(grid, merge_size):
             raise ValueError(f"span {(start, end)} does not fit grid {grid} after token {token}")
         positions[:, token:start] = torch.arange(position, position + start - token)
         position += start - token
-        positions[:, start : end + 1] = position + grid_positions(grid, merge_size)
+        positions[:, start : end + 1] = position + grid_positions(grid, merge_size, stride)
         position += max(grid[1], grid[2]) // merge_size
         token = end + 1
     positions[:, token:] = torch.arange(position, position + length - token)
     return positions, int(positions.max()) + 1 - length if length else 0
 
 
-def grid_positions(grid: Grid, merge_size: int) -> Tensor:
-    """Place of every token within its image, int64 [3, tokens]."""
+def plain_positions(length: int) -> Tensor:
+    """Positions of a family without MRoPE, int64 [3, length]: every row counts tokens."""
+    return torch.arange(length).expand(3, -1)
+
+
+def grid_positions(grid: Grid, merge_size: int, stride: float = 1.0) -> Tensor:
+    """Place of every token within its image or video, int64 [3, tokens]."""
     t, h, w = grid[0], grid[1] // merge_size, grid[2] // merge_size
-    axes = torch.meshgrid(torch.arange(t), torch.arange(h), torch.arange(w), indexing="ij")
+    times = (torch.arange(t) * stride).long()
+    axes = torch.meshgrid(times, torch.arange(h), torch.arange(w), indexing="ij")
     return torch.stack(axes).reshape(3, -1)
 
 

@@ -1,28 +1,62 @@
-"""Placeholders: how many tokens an image is, where they go in the prompt, and how to take them out again.
+"""Placeholders: how many tokens a media item is, where they go in the prompt, and how to take them out again.
 
-A caller's ids hold ONE placeholder an image. The model needs as many as the encoder returns rows, so each placeholder
-is replaced by its item's *replacement*: the placeholder id repeated, in one run or (for sliced images) several runs
-with separators between. Where the runs went is recorded; nothing later looks for placeholder ids again, because a
-model may sample that id and a user may type it.
+A caller's ids hold ONE placeholder an item. The model needs as many as the encoder returns rows, so each placeholder is
+replaced by what its item's :class:`Layout` says: the feature id repeated, in one run or (for sliced images, and videos
+with timestamps) several runs with other tokens around them. Where the runs went is recorded; nothing later looks for
+ids again, because a model may sample one and a user may type it.
 
 Pure functions on lists: nothing here tokenizes, pads or truncates. A span is ``(first, last)``, both inclusive. Sizes
 are (width, height), as PIL gives them; grids are (t, h, w) in patches, before merging.
 
->>> expand_input_ids([7, 9, 8], 9, [[9, 9, 9]])
+>>> expand_input_ids([7, 9, 8], {"image": 9}, [Layout.of_runs([9, 9, 9], 9)])
 Expansion(ids=[7, 9, 9, 9, 8], spans=[[(1, 3)]])
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from reference_engine.errors import RequestError
 
+Modality = Literal["image", "video", "audio"]
 Span = tuple[int, int]
 Size = tuple[int, int]
 Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the ONE placeholder of an item becomes. Known from the item's size alone: no pixels, no weights."""
+
+    ids: list[int]
+    spans: list[Span]
+    """Where its features go, as places in ``ids``; everything else in there is ordinary tokens."""
+    grids: list[Grid] = field(default_factory=list)
+    """One a span, in families whose positions follow grids (MRoPE); else none."""
+    text: str = ""
+    """``ids`` written out."""
+    modality: Modality = "image"
+    closed: bool = True
+    """Begins and ends with special tokens, so that text beside it cannot merge with it."""
+    strides: list[float] = field(default_factory=list)
+    """Positions between two frames of a span, in families that place videos by time; else none."""
+
+    @classmethod
+    def of_runs(cls, ids: Sequence[int], feature_id: int) -> Layout:
+        """Every maximal run of the feature id is a span."""
+        return cls(list(ids), placeholder_runs(ids, feature_id))
+
+    @property
+    def counts(self) -> list[int]:
+        """Tokens of each span."""
+        return [last - first + 1 for first, last in self.spans]
+
+    @property
+    def feature_ids(self) -> frozenset[int]:
+        return frozenset(self.ids[first] for first, _ in self.spans)
 
 
 @dataclass(frozen=True)
@@ -33,14 +67,10 @@ class Expansion:
     spans: list[list[Span]]
 
 
-class GridMaker(Protocol):
+class LaysOut(Protocol):
     """The part of a model family that counting needs."""
 
-    @property
-    def merge_size(self) -> int: ...
-
-    def grids(self, size: Size) -> list[Grid]:
-        """One grid a span."""
+    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout: ...
 
 
 def span_tokens(grid: Grid, merge_size: int) -> int:
@@ -49,51 +79,55 @@ def span_tokens(grid: Grid, merge_size: int) -> int:
     return t * h * w // merge_size**2
 
 
-def resolve_image_token_counts(family: GridMaker, sizes: Sequence[Size]) -> list[list[int]]:
-    """Per item, the tokens of each of its spans; from sizes alone, before any pixel is touched."""
-    return [[span_tokens(grid, family.merge_size) for grid in family.grids(size)] for size in sizes]
+def resolve_image_token_counts(family: LaysOut, sizes: Sequence[Size]) -> list[list[int]]:
+    """Per image of one request, the tokens of each of its spans; from sizes alone, before any pixel is touched."""
+    return [family.layout("image", size, i, len(sizes)).counts for i, size in enumerate(sizes)]
 
 
 def expand_input_ids(
-    ids: Sequence[int], placeholder_id: int, replacements: Sequence[Sequence[int]], *, field: str = "input_ids"
+    ids: Sequence[int], placeholders: Mapping[Modality, int], layouts: Sequence[Layout], *, field: str = "input_ids"
 ) -> Expansion:
-    """Replace the k-th placeholder by the k-th replacement; ids that are fully expanded already stay as they are.
+    """Replace each modality's k-th placeholder by its k-th layout; ids that are fully expanded already stay as they
+    are. Spans come in the order of ``layouts``.
 
     Raises :class:`RequestError` (422) naming both counts when the ids hold neither one placeholder an item nor all.
     """
-    spans = _spans_if_expanded(ids, placeholder_id, replacements)
+    spans = _spans_if_expanded(ids, placeholders, layouts)
     if spans is not None:
         return Expansion(list(ids), spans)
-    found = sum(1 for token in ids if token == placeholder_id)
-    if found != len(replacements):
-        raise placeholder_mismatch(field, found, [_count(r, placeholder_id) for r in replacements])
-    return _splice(ids, placeholder_id, replacements)
+    for modality, placeholder_id in placeholders.items():
+        counts = [sum(layout.counts) for layout in layouts if layout.modality == modality]
+        found = _count(ids, placeholder_id)
+        if found != len(counts):
+            raise placeholder_mismatch(field, found, counts, modality)
+    return _splice(ids, placeholders, layouts)
 
 
 def contract_input_ids(
-    ids: Sequence[int], spans: Sequence[Sequence[Span]], replacements: Sequence[Sequence[int]], placeholder_id: int
+    ids: Sequence[int], spans: Sequence[Sequence[Span]], placeholders: Mapping[Modality, int], layouts: Sequence[Layout]
 ) -> list[int]:
-    """:func:`expand_input_ids` undone: the ids sent. ``ValueError`` if a replacement is not where its spans say."""
+    """:func:`expand_input_ids` undone: the ids sent. ``ValueError`` if a layout is not where its spans say."""
     sent: list[int] = []
     done = 0
-    for item, (item_spans, replacement) in enumerate(zip(spans, replacements, strict=True)):
-        start = item_spans[0][0] - list(replacement).index(placeholder_id)
-        stop = start + len(replacement)
-        if start < done or list(ids[start:stop]) != list(replacement):
+    starts = [item[0][0] - layout.spans[0][0] for item, layout in zip(spans, layouts, strict=True)]
+    for item in sorted(range(len(layouts)), key=starts.__getitem__):
+        start, layout = starts[item], layouts[item]
+        stop = start + len(layout.ids)
+        if start < done or list(ids[start:stop]) != layout.ids:
             raise ValueError(f"item {item}: positions {start} to {stop - 1} do not hold its replacement")
-        sent += [*ids[done:start], placeholder_id]
+        sent += [*ids[done:start], placeholders[layout.modality]]
         done = stop
     return sent + list(ids[done:])
 
 
 def item_offsets(
-    ids: Sequence[int], placeholder_id: int, counts: Sequence[Sequence[int]], *, field: str = "input_ids"
+    ids: Sequence[int], feature_ids: Collection[int], counts: Sequence[Sequence[int]], *, field: str = "input_ids"
 ) -> list[list[Span]]:
-    """Each item's spans in expanded ids, cut by count, so that images with nothing between them stay apart.
+    """Each item's spans in expanded ids, cut by count, so that items with nothing between them stay apart.
 
-    Raises :class:`RequestError` (422) naming both counts unless the placeholders are exactly those of ``counts``.
+    Raises :class:`RequestError` (422) naming both counts unless the features are exactly those of ``counts``.
     """
-    places = [place for place, token in enumerate(ids) if token == placeholder_id]
+    places = [place for place, token in enumerate(ids) if token in feature_ids]
     mismatch = placeholder_mismatch(field, len(places), [sum(c) for c in counts])
     if len(places) != sum(map(sum, counts)):
         raise mismatch
@@ -113,13 +147,12 @@ def build_padded_input_ids(ids: Sequence[int], items: Sequence[tuple[Sequence[Sp
     return padded
 
 
-def placeholder_mismatch(field: str, found: int, counts: Sequence[int]) -> RequestError:
-    """The one refusal for a prompt whose placeholders do not match its images."""
-    message = f"holds {found} image placeholder(s) but the request has {len(counts)} image(s)"
+def placeholder_mismatch(field: str, found: int, counts: Sequence[int], modality: Modality = "image") -> RequestError:
+    """The one refusal for a prompt whose placeholders do not match its media."""
+    message = f"holds {found} {modality} placeholder(s) but the request has {len(counts)} {modality}(s)"
     if counts:
-        message += (
-            f"; expected one an image, or {sum(counts)} = {' + '.join(map(str, counts))} for images expanded already"
-        )
+        total = f"{sum(counts)} = {' + '.join(map(str, counts))}"
+        message += f"; expected one of each {modality}, or {total} where they are expanded already"
     return RequestError(field, message, status=422)
 
 
@@ -140,37 +173,49 @@ def placeholder_runs(ids: Sequence[int], placeholder_id: int) -> list[Span]:
     return runs
 
 
-def _splice(ids: Sequence[int], placeholder_id: int, replacements: Sequence[Sequence[int]]) -> Expansion:
+def _splice(ids: Sequence[int], placeholders: Mapping[Modality, int], layouts: Sequence[Layout]) -> Expansion:
     expanded: list[int] = []
-    spans: list[list[Span]] = []
-    queue = iter(replacements)
+    spans: list[list[Span]] = [[] for _ in layouts]
+    queues = _queues(placeholders, layouts)
     for token in ids:
-        if token != placeholder_id:
+        if token not in queues:
             expanded.append(token)
             continue
-        replacement = next(queue)
-        spans.append(_shift(placeholder_runs(replacement, placeholder_id), len(expanded)))
-        expanded += replacement
+        item = queues[token].popleft()
+        spans[item] = _shift(layouts[item].spans, len(expanded))
+        expanded += layouts[item].ids
     return Expansion(expanded, spans)
 
 
+def _queues(placeholders: Mapping[Modality, int], layouts: Sequence[Layout]) -> dict[int, deque[int]]:
+    """For every placeholder id, its items in order."""
+    return {
+        placeholder_id: deque(i for i, layout in enumerate(layouts) if layout.modality == modality)
+        for modality, placeholder_id in placeholders.items()
+    }
+
+
 def _spans_if_expanded(
-    ids: Sequence[int], placeholder_id: int, replacements: Sequence[Sequence[int]]
+    ids: Sequence[int], placeholders: Mapping[Modality, int], layouts: Sequence[Layout]
 ) -> list[list[Span]] | None:
-    """The items' spans if the ids hold every replacement in full, in order, and no other placeholder; else None."""
-    if _count(ids, placeholder_id) != sum(_count(r, placeholder_id) for r in replacements):
-        return None
-    spans: list[list[Span]] = []
-    done = 0
-    ids = list(ids)
-    for replacement in replacements:
-        start = ids.index(placeholder_id, done) - list(replacement).index(placeholder_id)
-        stop = start + len(replacement)
-        if start < done or ids[start:stop] != list(replacement):
+    """The items' spans if the ids hold every layout in full, each modality's in order, and no other placeholder."""
+    anchors = frozenset(placeholders.values()).union(*(layout.feature_ids for layout in layouts))
+    offsets = [next(i for i, token in enumerate(layout.ids) if token in anchors) for layout in layouts]
+    spans: list[list[Span]] = [[] for _ in layouts]
+    queues, done, ids = _queues(placeholders, layouts), 0, list(ids)
+    for place, token in enumerate(ids):
+        if place < done or token not in anchors:
+            continue
+        for queue in queues.values():
+            start = place - offsets[queue[0]] if queue else -1
+            if start >= done and ids[start : start + len(layouts[queue[0]].ids)] == layouts[queue[0]].ids:
+                break
+        else:
             return None
-        spans.append(_shift(placeholder_runs(replacement, placeholder_id), start))
-        done = stop
-    return spans
+        item = queue.popleft()
+        spans[item] = _shift(layouts[item].spans, start)
+        done = start + len(layouts[item].ids)
+    return None if any(queues.values()) else spans
 
 
 def _shift(spans: Sequence[Span], by: int) -> list[Span]:

@@ -9,6 +9,8 @@ sent as text is tokenized once, then expanded in ids. Whichever way was taken is
 from __future__ import annotations
 
 import logging
+import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -18,11 +20,14 @@ from torch import Tensor
 
 from reference_engine.config import EngineConfig
 from reference_engine.errors import RequestError
-from reference_engine.multimodal.family import Family
+from reference_engine.multimodal.family import Family, Pixels, Tensors
 from reference_engine.multimodal.images import load_image
+from reference_engine.multimodal.mrope import mrope_positions, plain_positions
 from reference_engine.multimodal.placeholders import (
     Expansion,
     Grid,
+    Layout,
+    Modality,
     Size,
     Span,
     contract_input_ids,
@@ -30,8 +35,6 @@ from reference_engine.multimodal.placeholders import (
     item_offsets,
     placeholder_mismatch,
     placeholder_runs,
-    resolve_image_token_counts,
-    span_tokens,
 )
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Request
@@ -50,17 +53,47 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True)
+class Medium:
+    """One media item of a request, decoded."""
+
+    modality: Modality
+    index: int
+    """Among those of its modality."""
+    count: int
+    item: Image.Image
+
+    @property
+    def field(self) -> str:
+        """The request field that it came from."""
+        return f"{self.modality}_data[{self.index}]"
+
+    @property
+    def size(self) -> Size:
+        return self.item.size
+
+
+@dataclass(frozen=True)
 class PreparedItem:
-    """One image as it will be encoded and placed."""
+    """One media item as it will be encoded and placed."""
 
     index: int
     size: Size
-    """(width, height) of the image as sent."""
+    """(width, height) of the item as sent."""
     grids: list[Grid]
+    """One a span in families with MRoPE; else none."""
     spans: list[Span]
-    pixels_PC: Tensor
+    pixels: Tensors
+    """The encoder's inputs; empty once encoded."""
+    modality: Modality = "image"
+    strides: tuple[float, ...] = ()
+    """Positions between two frames of each span, where the family places videos by time."""
     key: bytes = b""
     """What every cache knows the item's content by; see :mod:`~reference_engine.multimodal.content_key`."""
+
+    @property
+    def field(self) -> str:
+        """The request field that it came from."""
+        return f"{self.modality}_data[{self.index}]"
 
 
 @dataclass(frozen=True)
@@ -78,6 +111,7 @@ class Placement:
 class PreparedPrompt:
     ids: list[int]
     items: list[PreparedItem]
+    """In the order of their places."""
     positions_3L: Tensor
     delta: int
     placement: Placement
@@ -86,7 +120,7 @@ class PreparedPrompt:
 
     def without_pixels(self) -> PreparedPrompt:
         """For after encoding: pixels are by far the largest part of a prompt, and a request may decode for long."""
-        return replace(self, items=[replace(item, pixels_PC=item.pixels_PC[:0]) for item in self.items])
+        return replace(self, items=[replace(item, pixels={}) for item in self.items])
 
 
 @dataclass(frozen=True)
@@ -96,131 +130,173 @@ class PromptBuilder:
     tokenizer: Tokenizer
     family: Family
     config: EngineConfig
-    expand: Callable[..., Expansion]
-    positions: Callable[..., tuple[Tensor, int]]
-    unsupported_ids: frozenset[int] = frozenset()
-    """Placeholders of media that this engine does not take (video)."""
+    expand: Callable[..., Expansion] = expand_input_ids
+    positions: Callable[..., tuple[Tensor, int]] = mrope_positions
 
     def build(self, request: Request) -> PreparedPrompt:
         """Raises :class:`RequestError` naming the field; no other exception for any input."""
-        images = self._images(request.images)
-        counts = self._counts([image.size for image in images])
-        expansion, placement = self._expand(request, counts)
+        media = self._media(request)
+        layouts = [self._layout(medium) for medium in media]
+        expansion, placement = self._expand(request, layouts)
         if len(expansion.ids) > self.config.max_prompt_tokens:
             size = (
                 f"the prompt has {len(expansion.ids)} tokens, images included; at most {self.config.max_prompt_tokens}"
             )
             raise RequestError(prompt_field(request), size, status=413)
-        items = [self._item(i, image, expansion.spans[i]) for i, image in enumerate(images)]
-        spans = [span for item in items for span in item.spans]
-        grids = [grid for item in items for grid in item.grids]
-        positions_3L, delta = self.positions(len(expansion.ids), spans, grids, self.family.merge_size)
+        items = [self._item(*each) for each in zip(media, layouts, expansion.spans, strict=True)]
+        items.sort(key=lambda item: item.spans[0])
+        positions_3L, delta = self._positions(len(expansion.ids), layouts, expansion.spans)
         return PreparedPrompt(expansion.ids, items, positions_3L, delta, placement)
 
     def with_pixels(self, request: Request, prompt: PreparedPrompt) -> PreparedPrompt:
-        """:meth:`PreparedPrompt.without_pixels` undone: they are made again from the request's own images."""
-        images = self._images(request.images)
-        items = [replace(item, pixels_PC=self.family.patches(images[item.index])[0]) for item in prompt.items]
-        return replace(prompt, items=items)
+        """:meth:`PreparedPrompt.without_pixels` undone: they are made again from the request's own media."""
+        media = {(m.modality, m.index): m for m in self._media(request)}
+        made = [self._pixels(media[item.modality, item.index]) for item in prompt.items]
+        return replace(prompt, items=[replace(i, pixels=p.tensors) for i, p in zip(prompt.items, made, strict=True)])
 
-    def _images(self, images: Sequence[Image.Image]) -> list[Image.Image]:
-        if len(images) > self.config.max_images:
-            raise RequestError("image_data", f"{len(images)} images; at most {self.config.max_images}", status=413)
+    def _media(self, request: Request) -> list[Medium]:
+        images, most = request.images, self.config.max_images
+        if len(images) > most:
+            raise RequestError("image_data", f"{len(images)} images; at most {most}", status=413)
+        if images and "image" not in self.family.placeholders:
+            raise RequestError("image_data", f"{self.family.name} takes no images", status=422)
         limit = self.config.max_image_pixels
-        return [load_image(image, field=f"image_data[{i}]", max_pixels=limit) for i, image in enumerate(images)]
+        loaded = [load_image(image, field=f"image_data[{i}]", max_pixels=limit) for i, image in enumerate(images)]
+        return [Medium("image", i, len(images), image) for i, image in enumerate(loaded)]
 
-    def _counts(self, sizes: Sequence[Size]) -> list[list[int]]:
-        counts = []
-        for i, size in enumerate(sizes):
-            try:
-                counts += resolve_image_token_counts(self.family, [size])
-            except ValueError as error:
-                raise RequestError(f"image_data[{i}]", f"{size[0]}x{size[1]} cannot be served: {error}") from None
-        return counts
-
-    def _item(self, index: int, image: Image.Image, spans: list[Span]) -> PreparedItem:
-        """Pixels, and the one check that text side and pixel side agree before anything runs."""
-        pixels_PC, grids = self.family.patches(image)
-        tokens = [span_tokens(grid, self.family.merge_size) for grid in grids]
-        holds = [end - start + 1 for start, end in spans]
-        if tokens != holds:
-            message = f"spans {spans} hold {holds} placeholders but the image's grids {grids} make {tokens} tokens"
-            raise RequestError(f"image_data[{index}]", message, status=500)
-        return PreparedItem(index, image.size, grids, spans, pixels_PC)
-
-    def _expand(self, request: Request, counts: list[list[int]]) -> tuple[Expansion, Placement]:
-        if request.text is not None:
-            ids = self._checked(self.tokenizer.encode(request.text), "text")
-            return self._in_ids(ids, counts, "text"), Placement("text", False, "the prompt was sent as text")
-        ids = self._checked(request.input_ids or [], "input_ids")
-        if not counts:
-            return self._in_ids(ids, counts, "input_ids"), Placement("ids", False, "no images: the ids run as sent")
-        if not self.config.avoid_retokenize:
-            expansion = self._through_text(ids, counts)
-            return expansion, self._compare(ids, counts, expansion)
+    def _layout(self, medium: Medium) -> Layout:
         try:
-            expansion = self._in_ids(ids, counts, "input_ids")
+            return self.family.layout(medium.modality, medium.size, medium.index, medium.count)
+        except RequestError:
+            raise
+        except ValueError as error:
+            width, height = medium.size
+            raise RequestError(medium.field, f"{width}x{height} cannot be served: {error}") from None
+
+    def _pixels(self, medium: Medium) -> Pixels:
+        return self.family.pixels(medium.modality, medium.item, medium.index, medium.count)
+
+    def _item(self, medium: Medium, layout: Layout, spans: list[Span]) -> PreparedItem:
+        """Pixels, and the one check that text side and pixel side agree before anything runs."""
+        made = self._pixels(medium)
+        holds = [end - start + 1 for start, end in spans]
+        if made.layout != layout or made.layout.counts != holds:
+            grids = f"grids {made.layout.grids} make {made.layout.counts}"
+            message = f"spans {spans} hold {holds} placeholders but the {medium.modality}'s {grids} tokens"
+            raise RequestError(medium.field, message, status=500)
+        return PreparedItem(
+            medium.index, medium.size, layout.grids, spans, made.tensors, medium.modality, tuple(layout.strides)
+        )
+
+    def _positions(self, length: int, layouts: Sequence[Layout], spans: Sequence[Sequence[Span]]) -> tuple[Tensor, int]:
+        if not self.family.traits.mrope:
+            return plain_positions(length), 0
+        placed = sorted(
+            (span, grid, stride)
+            for layout, item_spans in zip(layouts, spans, strict=True)
+            for span, grid, stride in zip(
+                item_spans, layout.grids, layout.strides or [1.0] * len(item_spans), strict=True
+            )
+        )
+        in_order, grids, strides = zip(*placed, strict=True) if placed else ((), (), ())
+        return self.positions(length, in_order, grids, self.family.traits.merge_size, strides)
+
+    def _expand(self, request: Request, layouts: list[Layout]) -> tuple[Expansion, Placement]:
+        if request.text is not None:
+            return self._text(request.text, layouts), Placement("text", False, "the prompt was sent as text")
+        ids = self._checked(request.input_ids or [], "input_ids")
+        if not layouts:
+            return self._in_ids(ids, layouts, "input_ids"), Placement("ids", False, "no media: the ids run as sent")
+        if not self.config.avoid_retokenize:
+            expansion = self._through_text(ids, layouts)
+            return expansion, self._compare(ids, layouts, expansion)
+        try:
+            expansion = self._in_ids(ids, layouts, "input_ids")
         except RequestError as error:
-            return self._fall_back(ids, counts, error)
-        return expansion, self._would_drift(ids, counts, expansion) if request.want_evidence else _IN_IDS
+            return self._fall_back(ids, layouts, error)
+        return expansion, self._would_drift(ids, layouts, expansion) if request.want_evidence else _IN_IDS
 
     def _checked(self, ids: Sequence[int], field: str) -> list[int]:
         if not ids:
             raise RequestError(field, "the prompt is empty")
         top = self.tokenizer.vocabulary - 1
+        refused = {token: modality for modality, token in self.family.traits.refused.items()}
         for i, token in enumerate(ids):
             place = f"input_ids[{i}]" if field == "input_ids" else field
             if not isinstance(token, int) or isinstance(token, bool):
                 raise RequestError(place, f"{token!r} is not an integer")
             if not 0 <= token <= top:
                 raise RequestError(place, f"{token} is not in the vocabulary (0 to {top})")
-            if token in self.unsupported_ids:
-                raise RequestError(place, f"{token} is a video placeholder; videos are not served", status=422)
+            if token in refused:
+                raise RequestError(
+                    place, f"{token} is a {refused[token]} placeholder; {refused[token]}s are not served", status=422
+                )
         return list(ids)
 
-    def _in_ids(self, ids: list[int], counts: list[list[int]], field: str) -> Expansion:
-        replacements = [self.family.replacement(c) for c in counts]
-        return self.expand(ids, self.family.placeholder_id, replacements, field=field)
+    def _text(self, text: str, layouts: list[Layout]) -> Expansion:
+        """Tokenized once, expanded in ids; where a layout could merge with the text beside it, the other way round."""
+        ids = self._checked(self.tokenizer.encode(text), "text")
+        expansion = self._in_ids(ids, layouts, "text")
+        if expansion.ids == ids or all(layout.closed for layout in layouts):
+            return expansion
+        return self._retokenized(text, layouts)
 
-    def _through_text(self, ids: list[int], counts: list[list[int]]) -> Expansion:
-        """Decode, expand as text, tokenize again. A run of placeholders is one image, however long it is.
+    def _in_ids(self, ids: list[int], layouts: list[Layout], field: str) -> Expansion:
+        return self.expand(ids, self.family.placeholders, layouts, field=field)
+
+    def _through_text(self, ids: list[int], layouts: list[Layout]) -> Expansion:
+        """Decode, expand as text, tokenize again. A run of placeholders is one item, however long it is.
 
         What the caller merely spelled like a placeholder is refused by count, here or after tokenizing.
         """
-        collapsed = self._collapse(ids, counts)
-        pieces = self.tokenizer.decode(collapsed).split(self.family.placeholder)
-        if collapsed.count(self.family.placeholder_id) != len(counts) or len(pieces) != len(counts) + 1:
-            found = ids.count(self.family.placeholder_id)
-            raise placeholder_mismatch("input_ids", found, [sum(c) for c in counts])
-        text = pieces[0]
-        for item_counts, piece in zip(counts, pieces[1:], strict=True):
-            text += self.family.replacement_text(item_counts) + piece
-        again = self.tokenizer.encode(text)
-        return Expansion(again, item_offsets(again, self.family.placeholder_id, counts))
+        collapsed = self._collapse(ids, layouts)
+        for modality, placeholder_id in self.family.placeholders.items():
+            own = [layout for layout in layouts if layout.modality == modality]
+            if collapsed.count(placeholder_id) != len(own):
+                found = ids.count(placeholder_id)
+                raise placeholder_mismatch("input_ids", found, [sum(each.counts) for each in own], modality)
+        return self._retokenized(self.tokenizer.decode(collapsed), layouts)
 
-    def _collapse(self, ids: list[int], counts: list[list[int]]) -> list[int]:
-        """One placeholder an image: the ids unexpanded or, where they fit no expansion, every run cut to one."""
-        placeholder_id, replacements = self.family.placeholder_id, [self.family.replacement(c) for c in counts]
+    def _retokenized(self, text: str, layouts: list[Layout]) -> Expansion:
+        """Expand a text that holds one written placeholder an item, then tokenize it."""
+        written = {text: modality for modality, text in self.family.written.items()}
+        queues = {m: deque(i for i, each in enumerate(layouts) if each.modality == m) for m in written.values()}
+        order: list[int] = []
+        for piece in (pieces := re.split(f"({'|'.join(map(re.escape, written))})", text))[1::2]:
+            queue = queues[written[piece]]
+            if not queue:
+                own = [sum(each.counts) for each in layouts if each.modality == written[piece]]
+                raise placeholder_mismatch("input_ids", text.count(piece), own, written[piece])
+            order.append(queue.popleft())
+        pieces[1::2] = [layouts[item].text for item in order]
+        ids = self.tokenizer.encode("".join(pieces))
+        features: frozenset[int] = frozenset().union(*(layout.feature_ids for layout in layouts))
+        placed = dict(zip(order, item_offsets(ids, features, [layouts[i].counts for i in order]), strict=True))
+        return Expansion(ids, [placed[item] for item in range(len(layouts))])
+
+    def _collapse(self, ids: list[int], layouts: list[Layout]) -> list[int]:
+        """One placeholder an item: the ids unexpanded or, where they fit no expansion, every run cut to one."""
+        placeholders = self.family.placeholders
         try:
-            expansion = expand_input_ids(ids, placeholder_id, replacements)
+            expansion = expand_input_ids(ids, placeholders, layouts)
         except RequestError:
-            starts = {start for start, _ in placeholder_runs(ids, placeholder_id)}
-            return [token for i, token in enumerate(ids) if token != placeholder_id or i in starts]
-        return contract_input_ids(expansion.ids, expansion.spans, replacements, placeholder_id)
+            starts = {start for p in placeholders.values() for start, _ in placeholder_runs(ids, p)}
+            return [token for i, token in enumerate(ids) if token not in placeholders.values() or i in starts]
+        return contract_input_ids(expansion.ids, expansion.spans, placeholders, layouts)
 
-    def _fall_back(self, ids: list[int], counts: list[list[int]], error: RequestError) -> tuple[Expansion, Placement]:
+    def _fall_back(self, ids: list[int], layouts: list[Layout], error: RequestError) -> tuple[Expansion, Placement]:
         """By count the ids cannot be expanded: tokenize again if that places every image, else refuse as before."""
         try:
-            expansion = self._through_text(ids, counts)
+            expansion = self._through_text(ids, layouts)
         except RequestError:
             raise error from None
         reason = f"expansion in ids failed ({error}); the prompt was decoded and tokenized again"
         logger.warning("avoid_retokenize: %s", reason)
         return expansion, Placement("retokenized", False, reason)
 
-    def _compare(self, ids: list[int], counts: list[list[int]], expansion: Expansion) -> Placement:
+    def _compare(self, ids: list[int], layouts: list[Layout], expansion: Expansion) -> Placement:
         try:
-            kept = self._in_ids(ids, counts, "input_ids").ids
+            kept = self._in_ids(ids, layouts, "input_ids").ids
         except RequestError:
             return Placement(
                 "retokenized", True, "the ids could not be expanded by count; a run was taken for an image"
@@ -229,9 +305,9 @@ class PromptBuilder:
             "retokenized", kept != expansion.ids, f"decoded and tokenized again: {_drift(kept, expansion.ids)}"
         )
 
-    def _would_drift(self, ids: list[int], counts: list[list[int]], expansion: Expansion) -> Placement:
+    def _would_drift(self, ids: list[int], layouts: list[Layout], expansion: Expansion) -> Placement:
         try:
-            again = self._through_text(ids, counts).ids
+            again = self._through_text(ids, layouts).ids
         except RequestError as error:
             why = f"expanded in the caller's ids; through text they cannot be placed ({error.message})"
             return Placement("ids", True, why)

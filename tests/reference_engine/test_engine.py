@@ -290,12 +290,11 @@ def test_a_wrong_row_count_fails_one_request(lively: Any, make_cases: Any, monke
     victim = engine.prepare(cases[3].request("v")).items[-1]
     clean = engine.vision.encoder
 
-    def short(pixels: torch.Tensor, grids: Any) -> list[torch.Tensor]:
-        rows, offset = clean(pixels, grids), 0
-        for i, (t, h, w) in enumerate(grids):
-            if torch.equal(pixels[offset : offset + t * h * w], victim.pixels_PC):
-                rows[i] = rows[i][:-1]
-            offset += t * h * w
+    def short(items: Any) -> list[list[torch.Tensor]]:
+        rows = clean(items)
+        for item, spans in zip(items, rows, strict=True):
+            if same_pixels(item, victim):
+                spans[-1] = spans[-1][:-1]
         return rows
 
     monkeypatch.setattr(engine.vision, "encoder", short)
@@ -309,6 +308,10 @@ def test_a_wrong_row_count_fails_one_request(lively: Any, make_cases: Any, monke
     ]
 
 
+def same_pixels(one: Any, other: Any) -> bool:
+    return torch.equal(one.pixels["pixel_values"], other.pixels["pixel_values"])
+
+
 def test_an_encoder_that_raises_fails_one_request(lively: Any, make_cases: Any, monkeypatch: Any, caplog: Any) -> None:
     cases = [case for case in make_cases(30, seed=9, sizes=[(84, 56), (56, 56)]) if case.images][:5]
     engine = lively.engine()
@@ -316,11 +319,10 @@ def test_an_encoder_that_raises_fails_one_request(lively: Any, make_cases: Any, 
     victim = engine.prepare(cases[2].request("v")).items[0]
     clean = engine.vision.encoder
 
-    def picky(pixels: torch.Tensor, grids: Any) -> list[torch.Tensor]:
-        size = len(victim.pixels_PC)
-        if any(torch.equal(pixels[i : i + size], victim.pixels_PC) for i in range(len(pixels) - size + 1)):
+    def picky(items: Any) -> list[list[torch.Tensor]]:
+        if any(same_pixels(item, victim) for item in items):
             raise RuntimeError("out of memory")
-        return clean(pixels, grids)
+        return clean(items)
 
     monkeypatch.setattr(engine.vision, "encoder", picky)
     answers = engine.generate([case.request(str(i)) for i, case in enumerate(cases)])

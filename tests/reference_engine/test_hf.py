@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from reference_engine import ConfigError, Engine, EngineConfig, hf
+from reference_engine import ConfigError, Engine, EngineConfig
+from reference_engine.hf import library, model
 from reference_engine.loading import load
 
 
@@ -31,14 +32,14 @@ def test_importing_the_package_does_not_import_torch() -> None:
 
 def test_the_self_test_notices_attention_that_leaks(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stock attention over the packed row lets requests see each other, with no error (transformers' own default)."""
-    monkeypatch.setattr(hf, "TEXT_ATTENTION", "sdpa")
+    monkeypatch.setattr(library, "TEXT_ATTENTION", "sdpa")
     with pytest.raises(ConfigError, match="packed and plain forward differ"):
         load(EngineConfig(model=str(bench.path)))
 
 
 def test_the_self_test_notices_wrong_patches(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        hf.PatchLinear, "forward", lambda self, x: torch.nn.functional.linear(x.flatten(1).flip(1), self.weight)
+        model.PatchLinear, "forward", lambda self, x: torch.nn.functional.linear(x.flatten(1).flip(1), self.weight)
     )
     with pytest.raises(ConfigError, match="packed and plain forward differ"):
         load(EngineConfig(model=str(bench.path)))
@@ -47,7 +48,7 @@ def test_the_self_test_notices_wrong_patches(bench: Any, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model_type": "qwen2_vl"}, "'qwen2_vl' is not served; known: qwen2_5_vl"),
+        ({"model_type": "llama4"}, "'llama4' is not served; known: .*qwen2_5_vl"),
         (
             {"text_config": {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10.0, "factor": 2.0}}},
             "rope type 'dynamic'",

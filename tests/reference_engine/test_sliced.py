@@ -91,16 +91,24 @@ def cell_case(make_case: Any, picture: Any, size: tuple[int, int], seed: int = 0
 
 
 def test_bands_cover_the_image_and_leave_no_sliver() -> None:
-    from reference_engine.multimodal.qwen2_5_vl import Qwen25VL, SlicedQwen25VL
+    from reference_engine.multimodal.families.grid import GridFamily
+    from reference_engine.multimodal.families.sliced import Sliced
+    from reference_engine.multimodal.family import Traits
 
     class Cells:
         merge_size, cell = 2, 28
 
-    family = SlicedQwen25VL(Qwen25VL(Cells(), 9), ROWS, (7, 8))
+        def grid(self, size: tuple[int, int]) -> tuple[int, int, int]:
+            return 1, size[1] // 28 * 2, size[0] // 28 * 2
+
+    whole = GridFamily(Cells(), {"image": 9}, {"image": "<i>"}, Traits(), "cells")
+    family = Sliced(whole, ROWS, (7, 8), "</><>")
     for height in np.arange(1, 400):
         bands = family.bands((56, int(height)))
         assert bands[0][0] == 0
         assert bands[-1][1] == height
         assert all(a[1] == b[0] for a, b in pairwise(bands))
         assert all(28 <= bottom - top < BAND + 28 for top, bottom in bands) or len(bands) == 1
-    assert family.replacement([2, 1]) == [9, 9, 7, 8, 9]
+    layout = family.layout("image", (28, 84))
+    assert (layout.ids, layout.spans, layout.text) == ([9, 9, 7, 8, 9], [(0, 1), (4, 4)], "<i><i></><><i>")
+    assert layout.grids == [(1, 4, 2), (1, 2, 2)]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_engine.errors import EncoderMismatch
+from reference_engine.multimodal.placeholders import Modality
 from reference_engine.multimodal.prompt import PreparedItem
 from reference_engine.vision import VisionStage, split_rows
 
@@ -55,9 +56,9 @@ def test_counts_that_do_not_add_up_are_the_encoders_lie() -> None:
 def test_passes_follow_the_toggle(batching: str, passes: list[int]) -> None:
     seen = []
 
-    def encoder(pixels: torch.Tensor, grids: list[tuple[int, int, int]]) -> list[torch.Tensor]:
-        seen.append(len(grids))
-        return [part.mean(1, keepdim=True)[::4] for part in pixels.split([h * w for _, h, w in grids])]
+    def encoder(items: list[PreparedItem]) -> list[list[torch.Tensor]]:
+        seen.append(len(items))
+        return [[each.pixels["pixel_values"].mean(1, keepdim=True)[::4]] for each in items]
 
     stage = VisionStage(encoder, batching)
     requests = [[item(0, 1.0), item(1, 2.0)], [], [item(0, 3.0)]]
@@ -69,16 +70,28 @@ def test_passes_follow_the_toggle(batching: str, passes: list[int]) -> None:
 
 
 def test_a_pass_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_engine.vision.MAX_PATCHES_A_PASS", 8)
+    monkeypatch.setattr("reference_engine.vision.MAX_VALUES_A_PASS", 48)
     sizes = []
 
-    def encoder(pixels: torch.Tensor, grids: list[tuple[int, int, int]]) -> list[torch.Tensor]:
-        sizes.append(len(grids))
-        return [torch.zeros(1, 2) for _ in grids]
+    def encoder(items: list[PreparedItem]) -> list[list[torch.Tensor]]:
+        sizes.append(len(items))
+        return [[torch.zeros(1, 2)] for _ in items]
 
     VisionStage(encoder, "cross_request").encode([[item(0, 0.0)]] * 5)
     assert sizes == [2, 2, 1]
 
 
-def item(index: int, value: float) -> PreparedItem:
-    return PreparedItem(index, (28, 28), [(1, 2, 2)], [(0, 0)], torch.full((4, 6), value))
+def test_a_pass_holds_one_modality() -> None:
+    seen = []
+
+    def encoder(items: list[PreparedItem]) -> list[list[torch.Tensor]]:
+        seen.append([each.modality for each in items])
+        return [[torch.zeros(1, 2)] for _ in items]
+
+    VisionStage(encoder, "cross_request").encode([[item(0, 0.0), item(0, 0.0, "video")], [item(0, 0.0, "video")]])
+    assert seen == [["image"], ["video", "video"]]
+
+
+def item(index: int, value: float, modality: Modality = "image") -> PreparedItem:
+    pixels = {"pixel_values": torch.full((4, 6), value)}
+    return PreparedItem(index, (28, 28), [(1, 2, 2)], [(0, 0)], pixels, modality)

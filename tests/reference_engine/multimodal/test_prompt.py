@@ -27,7 +27,7 @@ def test_equal_to_the_real_processor(bench: Any, make_cases: Any) -> None:
         prompt = engine.prepare(case.request(str(i)))
         assert prompt.ids == made["input_ids"][0].tolist()
         if case.images:
-            assert torch.equal(torch.cat([item.pixels_PC for item in prompt.items]), made["pixel_values"])
+            assert torch.equal(torch.cat([item.pixels["pixel_values"] for item in prompt.items]), made["pixel_values"])
             assert [list(g) for item in prompt.items for g in item.grids] == made["image_grid_thw"].tolist()
 
 

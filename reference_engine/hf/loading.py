@@ -1,0 +1,101 @@
+"""Configuration and weights of a checkpoint, or a :class:`ConfigError` that says what is not served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reference_engine.errors import ConfigError
+from reference_engine.hf.library import transformers
+from reference_engine.hf.model import Model
+from reference_engine.hf.processors import Processors
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The numbers of a checkpoint that the engine needs, whatever its family."""
+
+    layers: int
+    kv_heads: int
+    key_width: int
+    value_width: int
+    vocabulary: int
+    context: int
+    eos_ids: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    model: Model
+    config: Any
+    """transformers' configuration object."""
+    processors: Processors
+    geometry: Geometry
+
+
+def load_checkpoint(path: Path, known: frozenset[str], *, dtype: str, device: str) -> Checkpoint:
+    """Raises :class:`ConfigError` naming what is missing, or what is not served; ``known`` are the model types that
+    are.
+    """
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        check_supported(config, known)
+        model = _load_model(path, config, dtype, device)
+        geometry = read_geometry(config, path)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"model: {path} cannot be loaded: {error}") from error
+    return Checkpoint(Model(model), config, Processors(path), geometry)
+
+
+def _load_model(path: Path, config: Any, dtype: str, device: str) -> Any:
+    auto = transformers.AutoModelForImageTextToText
+    if not hasattr(config, "vision_config"):
+        auto = transformers.AutoModelForCausalLM
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model = auto.from_pretrained(
+            path, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True
+        )
+    finally:
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+    return model.to(device).eval().requires_grad_(False)
+
+
+def check_supported(config: Any, known: frozenset[str]) -> None:
+    """Raises :class:`ConfigError` for a model that this engine would run wrongly."""
+    if config.model_type not in known:
+        raise ConfigError(f"model: type {config.model_type!r} is not served; known: {', '.join(sorted(known))}")
+    text = config.get_text_config()
+    rope = text.rope_parameters["rope_type"]
+    if rope != "default":  # dynamic types look at the longest position of the whole packed batch
+        raise ConfigError(
+            f"model: rope type {rope!r} would let one request change another's positions; only 'default' is served"
+        )
+    layers = set(getattr(text, "layer_types", None) or {"full_attention"})
+    if layers != {"full_attention"}:
+        raise ConfigError(f"model: attention layers {sorted(layers)} are not served; only full attention")
+
+
+def read_geometry(config: Any, path: Path) -> Geometry:
+    """From configuration files alone."""
+    text = config.get_text_config()
+    eos = text.eos_token_id
+    if (path / "generation_config.json").is_file():
+        eos = transformers.GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id or eos
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return Geometry(
+        layers=text.num_hidden_layers,
+        kv_heads=text.num_key_value_heads,
+        key_width=width,
+        value_width=width,
+        vocabulary=text.vocab_size,
+        context=text.max_position_embeddings,
+        eos_ids=frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos]),
+    )

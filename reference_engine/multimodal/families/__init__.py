@@ -1,0 +1,18 @@
+"""The families that are served, one small file each. ``known`` are the model types by which transformers calls them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_engine.multimodal.families.qwen2_vl import Qwen2VL
+from reference_engine.multimodal.families.qwen3_vl import Qwen3VL
+from reference_engine.multimodal.family import Family
+
+_FAMILIES: dict[str, Any] = {"qwen2_vl": Qwen2VL, "qwen2_5_vl": Qwen2VL, "qwen3_vl": Qwen3VL}
+known = frozenset(_FAMILIES)
+
+
+def family_of(config: Any, processors: Any, codec: Any) -> Family:
+    """The family of a checkpoint: transformers' configuration, its :class:`Processors` and the engine's codec."""
+    made: Family = _FAMILIES[config.model_type].of(config, processors, codec)
+    return made

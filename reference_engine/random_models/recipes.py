@@ -1,0 +1,111 @@
+"""What each family's tiny checkpoint is made of. Sizes are the smallest at which every part of the model still does
+something: several heads that share keys, two or more layers on every side, all axes of MRoPE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reference_engine.hf import transformers as hf
+
+TEXT: dict[str, Any] = {
+    "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 96, "max_position_embeddings": 4096, "bos_token_id": None, "tie_word_embeddings": False,
+}  # fmt: skip
+MROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] in ('image', 'video') %}{{ MEDIA[part['type']] }}{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    config: Callable[[Any], Any]
+    """From a tokenizer to transformers' configuration."""
+    processor: Callable[[Any], Any] | None
+    """From a tokenizer to the whole processor; none for text models."""
+    specials: tuple[str, ...]
+    named: Mapping[str, str] = field(default_factory=dict)
+
+
+def text(tokenizer: Any, **more: Any) -> dict[str, Any]:
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return {**TEXT, **ends, "vocab_size": len(tokenizer), **more}
+
+
+def chat_template(image: str, video: str = "") -> str:
+    return "{%- set MEDIA = " + repr({"image": image, "video": video}) + " -%}" + CHAT
+
+
+# -- Qwen
+
+QWEN = (
+    "<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+)  # fmt: skip
+QWEN_CHAT = chat_template("<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>")
+
+
+def qwen_ids(tokenizer: Any) -> dict[str, int]:
+    names = {
+        "image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>",
+    }  # fmt: skip
+    return {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+
+
+def qwen2_vl_config(tokenizer: Any) -> Any:
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14}
+    return hf.Qwen2VLConfig(
+        text_config=text(tokenizer, rope_parameters=MROPE), vision_config=vision, **qwen_ids(tokenizer)
+    )
+
+
+def qwen2_5_vl_config(tokenizer: Any) -> Any:
+    vision = {
+        "depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64,
+        "patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1], "tokens_per_second": 2,
+    }  # fmt: skip
+    return hf.Qwen2_5_VLConfig(
+        text_config=text(tokenizer, rope_parameters=MROPE), vision_config=vision, **qwen_ids(tokenizer)
+    )
+
+
+def qwen3_vl_config(tokenizer: Any) -> Any:
+    vision = {
+        "depth": 4, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 16,
+        "out_hidden_size": 64, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 2],
+    }  # fmt: skip
+    rope = {**MROPE, "mrope_interleaved": True}
+    return hf.Qwen3VLConfig(
+        text_config=text(tokenizer, head_dim=16, rope_parameters=rope), vision_config=vision, **qwen_ids(tokenizer)
+    )
+
+
+def qwen_processor(kind: str, video_kind: str, patch: int) -> Callable[[Any], Any]:
+    def make(tokenizer: Any) -> Any:
+        sizes = {"patch_size": patch, "merge_size": 2, "temporal_patch_size": 2}
+        cell = (2 * patch) ** 2
+        pixels = {"shortest_edge": cell, "longest_edge": 48 * cell}
+        return getattr(hf, kind)(
+            image_processor=hf.Qwen2VLImageProcessorPil(size=pixels, **sizes),
+            tokenizer=tokenizer,
+            video_processor=getattr(hf, video_kind)(
+                size={"shortest_edge": cell, "longest_edge": 64 * cell}, cap_pixels_per_frame=False, **sizes
+            ),
+            chat_template=QWEN_CHAT,
+        )
+
+    return make
+
+
+RECIPES: dict[str, Recipe] = {
+    "qwen2_vl": Recipe(qwen2_vl_config, qwen_processor("Qwen2VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
+    "qwen2_5_vl": Recipe(qwen2_5_vl_config, qwen_processor("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
+    "qwen3_vl": Recipe(qwen3_vl_config, qwen_processor("Qwen3VLProcessor", "Qwen3VLVideoProcessor", 16), QWEN),
+}

@@ -1,0 +1,145 @@
+"""Every family's random checkpoint, random requests for it, and transformers end to end (processor, then generate) to
+judge them by.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reference_engine import Engine, EngineConfig, Request, SamplingParams
+from reference_engine.hf import transformers
+from reference_engine.random_models import random_model
+
+EDGES = [(365, 211), (153, 174), (337, 337), (161, 184), (11, 13), (26, 28), (332, 27), (56, 84)]
+"""(width, height) at which counts were reported wrong, transposed pairs added below."""
+WORDS = ["Describe", "the", "digit", "of", "image", "row", "naïve", "图像", "🙂", "<b>", "12,345", "\n\n", "D", "\n"]
+
+
+@dataclass(frozen=True)
+class Markup:
+    """How a family's chat template writes one item."""
+
+    image: str | None
+    sizes: list[tuple[int, int]] = field(default_factory=lambda: EDGES + [(h, w) for w, h in EDGES])
+
+
+FAMILIES = {
+    "random-qwen2-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
+    "random-qwen2.5-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
+    "random-qwen3-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
+}
+
+
+@dataclass
+class Case:
+    """One random request."""
+
+    text: str
+    images: list[Image.Image]
+    new_tokens: int
+
+    def request(self, name: str, **more: Any) -> Request:
+        sampling = SamplingParams(max_new_tokens=self.new_tokens, ignore_eos=True)
+        return Request(name, images=list(self.images), sampling=sampling, **{"text": self.text, **more})
+
+
+@dataclass(frozen=True)
+class Expected:
+    prompt_ids: list[int]
+    ids: list[int]
+    logprobs: list[float]
+
+
+class Oracle:
+    """transformers alone: no line of ours between the request and its answer."""
+
+    def __init__(self, name: str) -> None:
+        path = random_model(name)
+        auto = transformers.AutoModelForImageTextToText if FAMILIES[name].image else transformers.AutoModelForCausalLM
+        self.model: Any = auto.from_pretrained(path).eval()
+        self.processor: Any = transformers.AutoProcessor.from_pretrained(path)
+        if FAMILIES[name].image:
+            self.processor.image_processor = transformers.AutoImageProcessor.from_pretrained(path, backend="pil")
+
+    @torch.inference_mode()
+    def generate(self, case: Case) -> Expected:
+        inputs = self.processor(text=[case.text], images=case.images or None, return_tensors="pt")
+        length = inputs["input_ids"].shape[1]
+        made = self.model.generate(
+            **inputs, max_new_tokens=case.new_tokens, min_new_tokens=None, do_sample=False, eos_token_id=None,
+            output_logits=True, return_dict_in_generate=True,
+        )  # fmt: skip
+        ids = made.sequences[0, length:].tolist()
+        logprobs = [step[0].float().log_softmax(-1)[token].item() for step, token in zip(made.logits, ids, strict=True)]
+        return Expected(inputs["input_ids"][0].tolist(), ids, logprobs)
+
+
+@dataclass
+class Bench:
+    """One family: its oracle, its engines, its requests with what transformers answers."""
+
+    name: str
+    oracle: Oracle
+    engines: dict[str, Engine] = field(default_factory=dict)
+    judged: dict[int, tuple[Case, Expected]] = field(default_factory=dict)
+
+    def engine(self, **settings: Any) -> Engine:
+        key = repr(sorted(settings.items()))
+        if key not in self.engines:
+            self.engines[key] = Engine(EngineConfig(model=self.name, num_blocks=1024, **settings))
+        return self.engines[key]
+
+    def cases(self, count: int) -> list[tuple[Case, Expected]]:
+        """The first ``count`` of one endless series."""
+        for seed in range(count):
+            if seed not in self.judged:
+                case = random_case(FAMILIES[self.name], seed)
+                self.judged[seed] = case, self.oracle.generate(case)
+        return [self.judged[seed] for seed in range(count)]
+
+
+def random_case(markup: Markup, seed: int) -> Case:
+    """No, one or several images, first, last (but for the very last token) or anywhere, words between or not."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(0, 4)) if seed else 2
+    count = count if markup.image else 0
+    sizes = [markup.sizes[int(i)] for i in rng.integers(len(markup.sizes), size=count)]
+    text = "" if count and rng.random() < 0.3 else words(rng)
+    for _ in sizes:
+        text += str(markup.image) + (words(rng) if rng.random() < 0.6 else "")
+    return Case(
+        f"<|im_start|>{text}<|im_end|>", [noise(s, int(rng.integers(1 << 30))) for s in sizes], int(rng.integers(2, 7))
+    )
+
+
+def words(rng: np.random.Generator) -> str:
+    return " ".join(WORDS[int(i)] for i in rng.integers(len(WORDS), size=int(rng.integers(1, 7))))
+
+
+def noise(size: tuple[int, int], seed: int) -> Image.Image:
+    """Blocks of random colours: another picture for every seed, other rows within it."""
+    width, height = size
+    cells = np.random.default_rng(seed).integers(0, 256, (-(-height // 14), -(-width // 14), 3), dtype=np.uint8)
+    return Image.fromarray(cells.repeat(14, 0).repeat(14, 1)[:height, :width])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Checkpoints are made anew, by the code under test."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "ASSAY_CACHE" not in os.environ:
+            patch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest, _cache: None) -> Bench:
+    return Bench(request.param, Oracle(request.param))

@@ -1,0 +1,52 @@
+"""Every family's greedy answers equal transformers' own, token for token, alone and in batches, whole and in chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+FEW, MANY = 5, 500
+TOLERANCE = 3e-4
+"""Of a log-probability, in float32; sums in another order differ by about 1e-5."""
+
+
+def assert_equal(family: Any, count: int, alone: bool = False, **settings: Any) -> None:
+    cases = family.cases(count)
+    engine = family.engine(**settings)
+    requests = [case.request(str(i), want_evidence=True, want_logprobs=True) for i, (case, _) in enumerate(cases)]
+    answers = [engine.generate([r])[0] for r in requests] if alone else engine.generate(requests)
+    for i, (answer, (_, right)) in enumerate(zip(answers, cases, strict=True)):
+        assert answer.error is None, (i, answer.error)
+        assert answer.evidence.prompt_ids == right.prompt_ids, f"request {i}"
+        assert answer.output_ids == right.ids, f"request {i}"
+        worst = max(abs(a - b) for a, b in zip(answer.logprobs, right.logprobs, strict=True))
+        assert worst < TOLERANCE, f"request {i}: log-probabilities differ by {worst}"
+
+
+def test_alone(family: Any) -> None:
+    assert_equal(family, FEW, alone=True)
+
+
+@pytest.mark.parametrize("settings", [{}, {"vit_batching": "per_item", "chunked_prefill": 7}], ids=["whole", "chunks"])
+def test_batched(family: Any, settings: dict[str, Any]) -> None:
+    assert_equal(family, FEW, **settings)
+
+
+def test_answers_depend_on_the_picture(family: Any) -> None:
+    """Guards this module against models that do not look."""
+    case, right = next((c, r) for c, r in family.cases(FEW) if c.images)
+    flipped = type(case)(case.text, [image.rotate(180) for image in case.images], case.new_tokens)
+    other = family.oracle.generate(flipped)
+    assert other.prompt_ids == right.prompt_ids
+    assert abs(other.logprobs[0] - right.logprobs[0]) > 30 * TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("vit_batching", ["per_item", "cross_request"])
+@pytest.mark.parametrize("chunked_prefill", [0, 7, 16])
+def test_many(family: Any, vit_batching: str, chunked_prefill: int) -> None:
+    assert_equal(family, MANY, vit_batching=vit_batching, chunked_prefill=chunked_prefill)
+    tokens = [token for _, right in family.cases(MANY) for token in right.ids]
+    assert len(set(tokens)) > 100, "the model says the same thing whatever it is asked"
