@@ -46,8 +46,7 @@ def sentinel_questioner(rng: random.Random, shapes: Sequence[tuple[int, int]]) -
     from reference_engine.sentinels.tasks import CELL, QUESTIONS, Limits, choose_kind, make_image
 
     numbers = np.random.default_rng(rng.getrandbits(32))
-    bank, share = shared_bank("test", CELL), Limits().large_digits
-    images = [make_image(numbers, bank, shape, share) for shape in shapes]
+    images = [make_image(numbers, shared_bank("test", CELL), shape, Limits()) for shape in shapes]
     asked = QUESTIONS[choose_kind(numbers)][0](numbers, images)
     return Question([image.to_pil() for image in images], asked.question, asked.answer)
 

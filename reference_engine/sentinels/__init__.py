@@ -9,7 +9,9 @@ from reference_engine import random_models
 from reference_engine.errors import ConfigError
 
 ROOT = Path(__file__).parent
-PACKAGED = {"sentinel-qwen2.5-vl": ROOT / "qwen2_5_vl"}
+PACKAGED = {
+    "sentinel-qwen2.5-vl": ROOT / "qwen2_5_vl",
+}
 
 
 def resolve_model(name_or_path: str) -> Path:

@@ -13,37 +13,40 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from reference_engine.errors import ConfigError
 from reference_engine.sentinels import resolve_model
+from reference_engine.sentinels.architectures import architecture_of
+from reference_engine.sentinels.architectures.base import Architecture
 from reference_engine.sentinels.cases import answered_right, encode_cases, make_cases
 from reference_engine.sentinels.sensitivity import Figure, measure
 
 if TYPE_CHECKING:
-    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+    from transformers import Qwen2Tokenizer
 
 REQUIRED_ACCURACY = 0.95
 
 
-def load(model: str) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
+def load(model: str) -> tuple[Architecture, Any, Qwen2Tokenizer]:
+    """A sentinel's architecture, transformers' model in float32 and its tokenizer."""
     from transformers import AutoModelForImageTextToText, AutoTokenizer
 
     path = resolve_model(model)
-    return AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(
-        path
-    )
+    architecture = architecture_of(path)
+    network = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()
+    return architecture, network, AutoTokenizer.from_pretrained(path)
 
 
 def accuracy_by_kind(model: str, count: int, seed: int) -> list[Figure]:
     """Exact match by kind of question, ``overall`` last."""
-    network, tokenizer = load(model)
-    cases = make_cases(tokenizer, count, seed)
+    architecture, network, tokenizer = load(model)
+    cases = encode_cases(architecture, network, make_cases(architecture, tokenizer, count, seed))
     hits: dict[str, list[bool]] = defaultdict(list)
-    for case, right in zip(cases, answered_right(network, encode_cases(network, cases)), strict=True):
+    for case, right in zip(cases, answered_right(architecture, network, cases), strict=True):
         hits[case.kind].append(right)
     figures = [Figure(kind, float(np.mean(found)), len(found)) for kind, found in sorted(hits.items())]
     overall = float(np.mean([hit for found in hits.values() for hit in found]))
@@ -54,8 +57,8 @@ def accuracy_by_kind(model: str, count: int, seed: int) -> list[Figure]:
 
 
 def sensitivity(model: str, count: int, seed: int) -> list[Figure]:
-    network, tokenizer = load(model)
-    return list(measure(network, make_cases(tokenizer, count, seed)))
+    architecture, network, tokenizer = load(model)
+    return list(measure(architecture, network, make_cases(architecture, tokenizer, count, seed)))
 
 
 def as_table(title: str, figures: Sequence[Figure]) -> str:

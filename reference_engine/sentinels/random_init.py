@@ -1,5 +1,5 @@
-"""``python -m reference_engine.sentinels.random_init DIRECTORY [SEED]``: a checkpoint of the sentinel's shape,
-untrained.
+"""``python -m reference_engine.sentinels.random_init ARCHITECTURE DIRECTORY [SEED]``: a checkpoint of a sentinel's
+shape, untrained.
 
 For tests that need a second model, and for the differential checks, where accuracy plays no part.
 """
@@ -12,16 +12,15 @@ from pathlib import Path
 
 import torch
 
-from reference_engine.sentinels.architecture import build_model, save_checkpoint
-from reference_engine.sentinels.tokenizer import save_tokenizer
+from reference_engine.sentinels.architectures import ARCHITECTURES
 
 
-def main(directory: Path, seed: int = 0) -> None:
+def main(architecture: str, directory: Path, seed: int = 0) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        tokenizer = save_tokenizer(Path(scratch))
+        tokenizer = ARCHITECTURES[architecture].save_tokenizer(Path(scratch))
     torch.manual_seed(seed)
-    save_checkpoint(build_model(tokenizer), directory)
+    ARCHITECTURES[architecture].save_checkpoint(ARCHITECTURES[architecture].build_model(tokenizer), directory)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)

@@ -46,6 +46,10 @@ class Limits:
     max_cells: int = 36
     large_digits: float = 0.3
     """Share of images in which some digits span 2x2 cells, so that a cell cannot be read without its neighbours."""
+    shapes: tuple[tuple[int, int], ...] = ()
+    """The only (rows, columns) drawn, where there are any; sides must be even then."""
+    quarters: bool = False
+    """One colour a quarter of an image, not a cell."""
 
 
 @dataclass
@@ -77,11 +81,21 @@ class Sample:
     kind: str
 
 
-def make_image(rng: np.random.Generator, bank: DigitBank, shape: tuple[int, int], large_share: float) -> GridImage:
-    rows, columns = shape
+def draw_content(
+    rng: np.random.Generator, shape: tuple[int, int], limits: Limits
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Digits and colours of an image's cells, int64 [rows, columns] each."""
     digits = rng.integers(10, size=shape)
-    colours = rng.integers(len(COLOURS), size=shape)
-    corners = _large_corners(rng, shape) if rng.random() < large_share else []
+    if not limits.quarters:
+        return digits, rng.integers(len(COLOURS), size=shape)
+    quarters = rng.integers(len(COLOURS), size=(2, 2))
+    return digits, quarters.repeat(shape[0] // 2, 0).repeat(shape[1] // 2, 1)
+
+
+def make_image(rng: np.random.Generator, bank: DigitBank, shape: tuple[int, int], limits: Limits) -> GridImage:
+    rows, columns = shape
+    digits, colours = draw_content(rng, shape, limits)
+    corners = _large_corners(rng, shape) if rng.random() < limits.large_digits else []
     for row, column in corners:
         digits[row : row + 2, column : column + 2] = digits[row, column]
         colours[row : row + 2, column : column + 2] = colours[row, column]
@@ -132,7 +146,10 @@ def choose_shapes(rng: np.random.Generator, limits: Limits, min_images: int = 1)
         if shapes and rng.random() < 0.35:
             shapes.append(shapes[-1])
             continue
-        rows, columns = (int(n) for n in rng.integers(1, limits.max_side + 1, size=2))
+        if limits.shapes:
+            rows, columns = limits.shapes[int(rng.integers(len(limits.shapes)))]
+        else:
+            rows, columns = (int(n) for n in rng.integers(1, limits.max_side + 1, size=2))
         if rows * columns <= room:
             shapes.append((rows, columns))
     return shapes
@@ -204,6 +221,13 @@ def _firsts(_rng: np.random.Generator, images: Sequence[GridImage]) -> Asked:
     return Asked("every image first digit?", _digits(images, cells), cells)
 
 
+def _quarter(rng: np.random.Generator, images: Sequence[GridImage]) -> Asked:
+    i, lower, right = int(rng.integers(len(images))), int(rng.integers(2)), int(rng.integers(2))
+    cell = (i, lower * images[i].shape[0] // 2, right * images[i].shape[1] // 2)
+    place = f"{('top', 'bottom')[lower]} {('left', 'right')[right]}"
+    return Asked(f"image{i + 1} {place} colour?", _names(images, [cell]), [cell])
+
+
 QUESTIONS: dict[str, tuple[QuestionMaker, float]] = {
     "cell": (_cell, 22.0),
     "colour": (_colour, 14.0),
@@ -212,12 +236,15 @@ QUESTIONS: dict[str, tuple[QuestionMaker, float]] = {
     "row_colours": (_row_colours, 8.0),
     "last": (_last, 8.0),
     "firsts": (_firsts, 8.0),
+    "quarter": (_quarter, 18.0),
 }
 """Kind -> (maker, share). ``firsts`` depends on the order of the images; the ``read`` kinds give several tokens."""
+CELL_KINDS = ("cell", "colour", "row", "column", "row_colours", "last", "firsts")
+"""What is asked of images whose cells have a colour each."""
 
 
 def choose_kind(rng: np.random.Generator, kinds: Sequence[str] | None = None) -> str:
-    names = list(kinds or QUESTIONS)
+    names = list(kinds or CELL_KINDS)
     shares = np.array([QUESTIONS[name][1] for name in names])
     return names[int(rng.choice(len(names), p=shares / shares.sum()))]
 
@@ -241,7 +268,7 @@ def make_samples(
     limits = limits or Limits(max_images=max_images)
     samples = []
     for _ in range(count):
-        images = [make_image(rng, bank, s, limits.large_digits) for s in choose_shapes(rng, limits, min_images)]
+        images = [make_image(rng, bank, s, limits) for s in choose_shapes(rng, limits, min_images)]
         kind = choose_kind(rng, kinds)
         asked = QUESTIONS[kind][0](rng, images)
         samples.append(Sample([image.to_pil() for image in images], asked.question, asked.answer, kind))

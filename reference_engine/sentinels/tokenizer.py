@@ -1,4 +1,5 @@
-"""The sentinels' tokenizer: a byte-level BPE of 1,024 entries with Qwen's pre-tokenization and special tokens.
+"""The sentinels' tokenizer: a byte-level BPE of 1,024 entries with Qwen's pre-tokenization and the special
+tokens of the family.
 
 Trained on the sentinels' own questions and this project's licence text, so that the script reproduces the files bit
 for bit. ``Describe`` is one token and ``D`` + ``escribe`` spell the same text with two: the non-canonical prompt of
@@ -8,6 +9,7 @@ sglang#26555.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,21 +21,21 @@ if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
 
 VOCABULARY = 1024
-SPECIALS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>",
-    "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
 LICENCE = Path(__file__).parents[2] / "LICENSE"
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}"
-    "<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif part['type'] == 'video' or 'video' in part %}<|vision_start|><|video_pad|><|vision_end|>"
-    "{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+
+
+def chat_template(image: str, video: str, turn_end: str) -> str:
+    """Turns in ChatML's manner, with ``image`` or ``video`` (may be empty: no videos) where a part is one."""
+    on_video = f"{{% elif part['type'] == 'video' or 'video' in part %}}{video}" if video else ""
+    return (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+        "{% for part in message['content'] %}"
+        "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}"
+        f"{image}{on_video}"
+        f"{{% elif 'text' in part %}}{{{{ part['text'] }}}}{{% endif %}}{{% endfor %}}{{% endif %}}{turn_end}\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
 
 
 def _corpus() -> list[str]:
@@ -47,7 +49,7 @@ def _corpus() -> list[str]:
     return questions * 400 + words * 80 + LICENCE.read_text().splitlines()
 
 
-def train_bpe() -> Tokenizer:
+def train_bpe(entries: int) -> Tokenizer:
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
     bpe = Tokenizer(models.BPE())
@@ -58,7 +60,7 @@ def train_bpe() -> Tokenizer:
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIALS),
+        vocab_size=entries,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -66,21 +68,21 @@ def train_bpe() -> Tokenizer:
     return bpe
 
 
-def save_tokenizer(directory: Path) -> Qwen2Tokenizer:
+def save_tokenizer(directory: Path, specials: Sequence[str], turn_end: str, template: str) -> Qwen2Tokenizer:
     """Write tokenizer.json, vocab.json, merges.txt and the chat template. Raises if the vocabulary is not exactly
     full."""
     from transformers import Qwen2Tokenizer
 
-    model = json.loads(train_bpe().to_str())["model"]
+    model = json.loads(train_bpe(VOCABULARY - len(specials)).to_str())["model"]
     merges = [tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in model["merges"]]
     tokenizer = Qwen2Tokenizer(
-        vocab=model["vocab"], merges=merges, unk_token=None, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+        vocab=model["vocab"], merges=merges, unk_token=None, eos_token=turn_end, pad_token="<|endoftext|>"
     )
-    tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIALS])
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in specials])
     if len(tokenizer) != VOCABULARY:
         raise ValueError(f"the tokenizer has {len(tokenizer)} entries, not {VOCABULARY}")
     tokenizer.model_max_length = 4096
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = template
     tokenizer.save_pretrained(directory)
     (directory / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
     (directory / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(merge) for merge in merges) + "\n")

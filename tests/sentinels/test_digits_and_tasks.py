@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reference_engine.sentinels.architectures import ARCHITECTURES
 from reference_engine.sentinels.digits import BANK_FILE, SPLITS, DigitBank
 from reference_engine.sentinels.tasks import (
     CELL,
@@ -15,6 +16,8 @@ from reference_engine.sentinels.tasks import (
     make_image,
     make_samples,
 )
+
+IDEFICS3_LIMITS = ARCHITECTURES["idefics3"].limits
 
 
 def test_no_digit_image_is_in_two_splits() -> None:
@@ -49,9 +52,10 @@ def test_images_are_whole_cells_within_the_limits() -> None:
 @pytest.mark.parametrize("kind", QUESTIONS)
 def test_answers_are_what_the_named_cells_hold(kind: str) -> None:
     rng = np.random.default_rng(3)
+    limits = IDEFICS3_LIMITS if kind == "quarter" else Limits()
     bank = DigitBank("test", cell=CELL, variants=2, seed=0, augment=False)
     for _ in range(30):
-        images = [make_image(rng, bank, shape, 0.3) for shape in choose_shapes(rng, Limits())]
+        images = [make_image(rng, bank, shape, limits) for shape in choose_shapes(rng, limits)]
         asked = QUESTIONS[kind][0](rng, images)
         if "colour" in asked.question:
             held = " ".join(COLOUR_NAMES[images[i].colours[r, c]] for i, r, c in asked.cells)
@@ -69,7 +73,7 @@ def test_a_kind_that_does_not_exist_is_named() -> None:
 def test_a_large_digit_covers_its_four_cells() -> None:
     rng = np.random.default_rng(0)
     bank = DigitBank("test", cell=CELL, variants=2, seed=0, augment=False)
-    image = make_image(rng, bank, (2, 2), 1.0)
+    image = make_image(rng, bank, (2, 2), Limits(large_digits=1.0))
     while len(set(image.digits.ravel())) > 1:
-        image = make_image(rng, bank, (2, 2), 1.0)
+        image = make_image(rng, bank, (2, 2), Limits(large_digits=1.0))
     assert len(set(image.colours.ravel())) == 1

@@ -3,7 +3,7 @@
 Several questions share one set of images, each blind to the others or, in a quarter of the sequences, following each
 other as turns. Words are sometimes spelled with two tokens where one would do.
 
-Shapes: B sequences, T tokens, R image rows, D hidden.
+Shapes: B sequences, T tokens, R image rows, K levels, D hidden.
 """
 
 from __future__ import annotations
@@ -17,43 +17,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reference_engine.sentinels.tasks import (
-    COLOURS,
-    QUESTIONS,
-    GridImage,
-    Limits,
-    choose_kind,
-    choose_shapes,
-    filler,
-)
-from reference_engine.sentinels.training.tower import code_book
+from reference_engine.sentinels.architectures.base import IGNORED, Architecture
+from reference_engine.sentinels.tasks import QUESTIONS, GridImage, choose_kind, choose_shapes, draw_content, filler
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
-
-IGNORED = -100
-NOWHERE = (IGNORED, IGNORED, IGNORED)
 
 
 @dataclass
 class EncodedImage:
     image: GridImage
     rows: Tensor
-    """float32 [cells, D]"""
+    """float32 [R, K, D]"""
 
 
 class IdealPool:
     """Images that exist only as codes: what a perfect tower would emit, plus noise of standard deviation ``noise``."""
 
-    def __init__(self, noise: float = 0.02) -> None:
-        self._digit_codes, self._colour_codes = (codes.numpy() for codes in code_book())
-        self._noise = noise
+    def __init__(self, architecture: Architecture, noise: float = 0.02) -> None:
+        self._architecture, self._noise = architecture, noise
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> EncodedImage:
-        digits, colours = rng.integers(10, size=shape), rng.integers(len(COLOURS), size=shape)
-        rows = self._digit_codes[digits.ravel()] + self._colour_codes[colours.ravel()]
+        digits, colours = draw_content(rng, shape, self._architecture.limits)
+        image = GridImage(digits, colours, np.empty((0, 0, 3), np.uint8))
+        rows = self._architecture.codes(self._architecture.labels(image)).numpy()
         rows = rows + rng.normal(0, self._noise, size=rows.shape)
-        return EncodedImage(GridImage(digits, colours, np.empty((0, 0, 3), np.uint8)), torch.from_numpy(rows).float())
+        return EncodedImage(image, torch.from_numpy(rows).float())
 
 
 class Words:
@@ -63,9 +52,6 @@ class Words:
         self._tokenizer = tokenizer
         self._vocabulary: dict[str, int] = tokenizer.get_vocab()
         self._spelling = {index: token for token, index in self._vocabulary.items()}
-        self.special = {t: int(tokenizer.convert_tokens_to_ids(t)) for t in tokenizer.all_special_tokens}
-        for name in ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"):
-            self.special[name] = int(tokenizer.convert_tokens_to_ids(name))
         self.canonical = lru_cache(maxsize=100_000)(self._encode)
 
     def _encode(self, text: str) -> tuple[int, ...]:
@@ -97,8 +83,8 @@ class Sequence:
 
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    sources: list[tuple[int, int, int]] = field(default_factory=list)
-    """(image, row, column) that the NEXT token is read from, or NOWHERE."""
+    sources: dict[int, list[int]] = field(default_factory=dict)
+    """Of a token whose NEXT is read from a cell: that cell's image, row and column, and what the row read tells."""
     segment: list[int] = field(default_factory=list)
     """0 for what all questions see, k for the k-th question."""
     positions: list[NDArray[np.int64]] = field(default_factory=list)
@@ -109,16 +95,13 @@ class Sequence:
     def add(self, ids: list[int], segment: int, positions: NDArray[np.int64], *, answer: bool = False) -> None:
         self.ids += ids
         self.labels += ids if answer else [IGNORED] * len(ids)
-        self.sources += [NOWHERE] * len(ids)
         self.segment += [segment] * len(ids)
         self.positions.append(positions)
 
 
 @dataclass(frozen=True)
 class Stage:
-    limits: Limits
     length: int
-    batch: int
     filler_share: float
     split_share: float
     until: float
@@ -126,25 +109,23 @@ class Stage:
 
 
 STAGES = (
-    Stage(Limits(max_images=2, max_side=3, max_cells=12), 130, 20, 0.0, 0.0, 0.3),
-    Stage(Limits(max_images=3, max_side=4, max_cells=26), 210, 16, 0.2, 0.05, 0.5),
-    Stage(Limits(), 270, 14, 0.3, 0.1, 1.0),
+    Stage(130, 0.0, 0.0, 0.3),
+    Stage(210, 0.2, 0.05, 0.5),
+    Stage(270, 0.3, 0.1, 1.0),
 )
+"""Beside the architecture's curriculum, which says how large the images are, and its batches."""
 
 
 def _ramp(start: int, count: int) -> NDArray[np.int64]:
     return np.tile(np.arange(start, start + count), (3, 1))
 
 
-def _image_positions(start: int, shape: tuple[int, int]) -> NDArray[np.int64]:
-    rows, columns = np.indices(shape).reshape(2, -1)
-    return np.stack([np.full_like(rows, start), start + rows, start + columns])
-
-
-def pack(rng: np.random.Generator, words: Words, pool: IdealPool, stage: Stage) -> Sequence:
-    """A prompt's images, then as many questions as fit into ``stage.length`` tokens."""
-    special, out = words.special, Sequence(turns=rng.random() < 0.25)
-    out.images = [pool.draw(rng, shape) for shape in choose_shapes(rng, stage.limits)]
+def pack(rng: np.random.Generator, words: Words, pool: IdealPool, architecture: Architecture, level: int) -> Sequence:
+    """A prompt's images, then as many questions as fit into the length of stage ``level``."""
+    stage, out = STAGES[level], Sequence(turns=rng.random() < 0.25)
+    out.images = [pool.draw(rng, shape) for shape in choose_shapes(rng, architecture.curriculum[level])]
+    start, end = list(words.canonical("<|im_start|>")), list(words.canonical(architecture.turn_end))
+    (placeholder,) = words.canonical(architecture.placeholder)
     at = 0
 
     def say(ids: list[int], segment: int = 0, *, answer: bool = False) -> None:
@@ -159,30 +140,30 @@ def pack(rng: np.random.Generator, words: Words, pool: IdealPool, stage: Stage) 
         return words.spell(rng, filler(rng, low, high), stage.split_share)
 
     if rng.random() < stage.filler_share:
-        say([special["<|im_start|>"], *words.canonical("system\n"), *spelled(1, 20), special["<|im_end|>"], *newline()])
-    say([special["<|im_start|>"], *words.canonical("user\n")])
+        say([*start, *words.canonical("system\n"), *spelled(1, 20), *end, *newline()])
+    say([*start, *words.canonical("user\n")])
     for encoded in out.images:
         if rng.random() < stage.filler_share / 2:
             say(spelled(1, 6))
-        say([special["<|vision_start|>"]])
-        out.add([special["<|image_pad|>"]] * encoded.image.cells, 0, _image_positions(at, encoded.image.shape))
-        at += max(encoded.image.shape)
-        say([special["<|vision_end|>"]])
+        ids = list(words.canonical(architecture.image_text(encoded.image.shape)))
+        positions = at + architecture.positions(np.array(ids) == placeholder, [encoded.image.shape])
+        out.add(ids, 0, positions)
+        at = int(positions.max()) + 1
     questions_from, misfits = at, 0
     while misfits < 3:
-        kind = choose_kind(rng)
+        kind = choose_kind(rng, architecture.kinds)
         question = QUESTIONS[kind][0](rng, [e.image for e in out.images])
-        before = [special["<|im_start|>"], *words.canonical("user\n")] if out.turns and out.kinds else []
+        before = [*start, *words.canonical("user\n")] if out.turns and out.kinds else []
         if rng.random() < stage.filler_share / 2:
             before += [*spelled(1, 5), *newline()]
         asked = [
             *before,
             *words.spell(rng, question.question, stage.split_share / 4),
-            special["<|im_end|>"],
+            *end,
             *newline(),
         ]
-        asked += [special["<|im_start|>"], *words.canonical("assistant\n")]
-        answered = [*words.canonical(question.answer), special["<|im_end|>"]]
+        asked += [*start, *words.canonical("assistant\n")]
+        answered = [*words.canonical(question.answer), *end]
         if len(out.ids) + len(asked) + len(answered) + 1 > stage.length:
             misfits += 1
             if not out.kinds and misfits == 3:
@@ -193,7 +174,10 @@ def pack(rng: np.random.Generator, words: Words, pool: IdealPool, stage: Stage) 
         say(asked, len(out.kinds))
         read_from = len(out.ids) - 1
         say(answered, len(out.kinds), answer=True)
-        out.sources[read_from : read_from + len(question.cells)] = question.cells
+        for token, (image, *cell) in enumerate(question.cells, read_from):
+            shown = out.images[image].image
+            told = architecture.labels(shown)[architecture.row_read(shown.shape, (cell[0], cell[1]), kind)]
+            out.sources[token] = [image, *cell, *told.tolist()]
         if out.turns:
             say(newline(), len(out.kinds))
     return out
@@ -206,33 +190,36 @@ class Batch:
     segment_BT: Tensor
     positions_3BT: Tensor
     mask_B1TT: Tensor
-    rows_RD: Tensor
+    rows_RKD: Tensor
     place_R3: Tensor
-    """image, row and column of every image row"""
-    sources_BT3: Tensor
-    """image, row and column that the next token is read from, or IGNORED"""
+    """image, row and column of every image row; the last two IGNORED for a row that shows several cells"""
+    says_BT: Tensor
+    """whether the next token is read from a cell"""
+    sources_SN: Tensor
+    """image, row, column and attributes read, of the S tokens of ``says_BT``"""
     kinds: list[list[str]]
 
 
-def collate(sequences: list[Sequence], padding: int) -> Batch:
+def collate(architecture: Architecture, sequences: list[Sequence], padding: int) -> Batch:
     longest = max(len(s.ids) for s in sequences)
     count = len(sequences)
     ids, labels = torch.full((count, longest), padding), torch.full((count, longest), IGNORED)
-    sources = torch.full((count, longest, 3), IGNORED)
+    says = torch.zeros((count, longest), dtype=torch.bool)
     segment, positions = torch.full((count, longest), -1), torch.zeros((3, count, longest), dtype=torch.long)
     for b, s in enumerate(sequences):
         n = len(s.ids)
         ids[b, :n], labels[b, :n] = torch.tensor(s.ids), torch.tensor(s.labels)
         segment[b, :n] = torch.tensor(s.segment)
-        sources[b, :n] = torch.tensor(s.sources)
+        says[b, list(s.sources)] = True
         positions[:, b, :n] = torch.from_numpy(np.concatenate(s.positions, 1))
     turns = torch.tensor([s.turns for s in sequences])[:, None, None]
     seen = (segment[:, None, :] == 0) | (segment[:, :, None] == segment[:, None, :]) | turns
     seen &= torch.ones(longest, longest, dtype=torch.bool).tril()
     seen |= torch.eye(longest, dtype=torch.bool)
+    sources = torch.tensor([s.sources[token] for s in sequences for token in sorted(s.sources)])
     images = [(k, e) for s in sequences for k, e in enumerate(s.images)]
-    place = [np.stack([np.full(e.image.cells, k), *np.indices(e.image.shape).reshape(2, -1)], 1) for k, e in images]
+    place = [np.concatenate([np.full((len(e.rows), 1), k), architecture.cells(e.image.shape)], 1) for k, e in images]
     return Batch(
         ids, labels, segment, positions, seen[:, None], torch.cat([e.rows for _, e in images]),
-        torch.from_numpy(np.concatenate(place)), sources, [s.kinds for s in sequences],
+        torch.from_numpy(np.concatenate(place)), says, sources, [s.kinds for s in sequences],
     )  # fmt: skip
