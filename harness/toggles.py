@@ -60,6 +60,7 @@ TOGGLES: dict[str, Toggle] = {
         Toggle(
             "vit_batching", ("per_item", "cross_request"), "sglang#25910", "encode waiting requests' images together"
         ),
+        Toggle("encoder_cache", ("off", "on"), "sglang#36595", "encode equal images once and keep their rows"),
         Toggle("prefix_cache", ("off", "on"), "sglang-omni#258", "share the KV blocks of prompts that begin alike"),
         Toggle("chunked_prefill", (), "vllm#10388", "most prompt tokens of one step; 0 means whole prompts"),
         Toggle("cuda_graph", ("off", "on"), "transformers#45323", "decoding steps are recorded once and replayed"),

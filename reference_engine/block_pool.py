@@ -103,11 +103,9 @@ class BlockPool:
                 del self._kept[block]
                 self._blank.append(block)
 
-    def flush(self) -> int:
-        """Forget every key. Returns how many blocks were kept."""
-        kept = self.kept
+    def flush(self) -> None:
+        """Forget every key."""
         self.forget(list(self._key_of))
-        return kept
 
     def check(self, owned: Sequence[int]) -> None:
         """Raise :class:`BlockLeak` unless the blocks that lanes hold, as often as they hold them, make up the books."""

@@ -44,6 +44,10 @@ class EngineConfig:
     """Record steps in which every request decodes, and replay them: CUDA or HIP graphs; on a CPU only the same path."""
     batch_invariant: bool = field(default=False, metadata={"toggle": True, "source": "vllm#51902"})
     """Answers bitwise the same in any batch, order, chunking and cache state. Slower: every product in fixed tiles."""
+    encoder_cache: bool = field(default=True, metadata={"toggle": True, "source": "sglang#36595"})
+    """Encode equal images once, and keep their rows until the room is needed."""
+    encoder_rows: int = 32_768
+    """Encoder rows held at once, of images still to be laid and of those kept; admission waits when they run out."""
     block_size: int = 16
     """Tokens a KV block."""
     num_blocks: int = 2048

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from reference_engine.config import EngineConfig
+from reference_engine.encoder_cache import Entry, count_rows
 from reference_engine.errors import RequestError
 from reference_engine.evidence import build_evidence
 from reference_engine.faults import plant
@@ -29,14 +30,13 @@ from reference_engine.live_request import LiveRequest, cached_tokens
 from reference_engine.loading import load
 from reference_engine.logprobs import PromptLogprobs, check_start
 from reference_engine.model_runner import ModelRunner
-from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder, prompt_field
+from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder, prompt_field
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
-from reference_engine.row_print import print_rows
 from reference_engine.sampler import NOT_FINITE, Sampled, sample
 from reference_engine.sampling_params import check_sampling, seed_of
 from reference_engine.scheduler import Chunk, Scheduler
-from reference_engine.vision import EncodedItem, VisionStage
+from reference_engine.vision import VisionStage
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Engine:
         check_sampling(request.sampling, self.geometry.vocabulary, self.geometry.eos_ids)
         self.codec.check_stops(request.sampling.stop)
         prompt = self.prompts.build(request)
-        self._check_room(request, len(prompt.ids))
+        self._check_room(request, prompt)
         check_start(request.logprob_start, len(prompt.ids))
         return self._with_keys(prompt)
 
@@ -115,7 +115,8 @@ class Engine:
         for live in lives:
             self.scheduler.add(live)
 
-    def _check_room(self, request: Request, prompt_length: int) -> None:
+    def _check_room(self, request: Request, prompt: PreparedPrompt) -> None:
+        prompt_length = len(prompt.ids)
         new = request.sampling.max_new_tokens
         what = f"{prompt_length} prompt tokens and {new} new ones"
         if prompt_length + new > self.geometry.context:
@@ -124,6 +125,10 @@ class Engine:
         needs, has = self.cache.blocks_for(cached_tokens(prompt_length, new)), self.cache.pool.total
         if needs > has:
             raise RequestError(prompt_field(request), f"{what} need {needs} KV blocks; the pool has {has}", status=413)
+        rows = sum(map(count_rows, prompt.items))
+        if rows > self.config.encoder_rows:
+            message = f"the images take {rows} encoder rows; at most {self.config.encoder_rows} are held"
+            raise RequestError("image_data", message, status=413)
 
     def abort(self, request_id: str) -> None:
         """End all choices of a request now; their answers so far come out of the next step. An id that is not running
@@ -159,7 +164,7 @@ class Engine:
         if chunks:
             self._run(chunks)
         if not self._live:
-            self.cache.check_idle()
+            self.scheduler.check_idle()
         if self.config.check_every_step:
             self.check_integrity()
         outputs, self._outputs = self._outputs, []
@@ -197,6 +202,12 @@ class Engine:
             "blocks_total": self.cache.pool.total,
             "blocks_cached": self.cache.pool.kept,
             "blocks_evicted_total": self.cache.pool.evictions,
+            "encoder_rows_pinned": self.scheduler.rows.pinned_rows,
+            "encoder_rows_cached": self.scheduler.rows.kept_rows,
+            "encoder_rows_bytes": self.scheduler.rows.bytes,
+            "encoder_cache_hits_total": self.scheduler.rows.hits,
+            "encoder_cache_misses_total": self.scheduler.rows.misses,
+            "encoder_cache_evicted_total": self.scheduler.rows.evictions,
             "preemptions_total": self.scheduler.preemptions,
             "encoder_passes_total": self.vision.passes,
             "encoder_items_total": self.vision.items,
@@ -206,30 +217,24 @@ class Engine:
         }
 
     def _encode(self) -> None:
-        """Images of everything that runs and has no rows yet, once for all choices of a request. An item's error ends
-        its request."""
-        lives = list({live.id: live for live in reversed(self.scheduler.running) if live.needs_rows}.values())[::-1]
+        """Rows of all images that something running has still to lay, each content once. An item's error ends every
+        request that has it.
+        """
+        lives = [live for live in self.scheduler.running if live.needs_rows]
+        pending: dict[Entry, PreparedItem] = {}
         for live in lives:
-            if live.preemptions:
+            fresh = [i for i, entry in live.pins.items() if entry.encoded is None and entry not in pending]
+            if fresh and not live.has_pixels:
                 live.prompt = self.prompts.with_pixels(live.request, live.prompt)
-        for live, encoded in zip(lives, self.vision.encode([live.prompt.items for live in lives]), strict=True):
-            self._take_rows([choice for choice in self._live[live.id] if choice.needs_rows], encoded)
-
-    def _take_rows(self, choices: Sequence[LiveRequest], encoded: Sequence[EncodedItem]) -> None:
-        """Give the rows of a request to those of its choices that are to lay them."""
-        wanted = choices[0].request.want_evidence
-        row_prints = [print_rows(part.rows_RD) for part in encoded] if wanted else []
-        wrong = next((part.error for part in encoded if part.error is not None), None)
-        rows_RD = None
-        if wrong is None:
-            rows_RD = torch.cat([part.rows_RD for part in encoded if part.rows_RD is not None])
-        else:
-            logger.error("request %s: %s", choices[0].id, wrong)
-        for live in choices:
-            live.encoded, live.row_prints, live.image_rows_RD = encoded, row_prints, rows_RD
-            live.prompt = live.prompt.without_pixels()
+            pending |= {live.pins[i]: live.prompt.items[i] for i in fresh}
+        [encoded] = self.vision.encode([list(pending.values())])
+        for entry, part in zip(pending, encoded, strict=True):
+            self.scheduler.rows.fill(entry, part)
+        for live in lives:
+            wrong = live.take_rows()
             live.mark("encoded")
             if wrong is not None:
+                logger.error("request %s: %s", live.id, wrong)
                 self._finish(live, "error", error=wrong)
 
     def _run(self, chunks: list[Chunk]) -> None:

@@ -12,7 +12,7 @@ from reference_engine.live_request import LiveRequest
 from reference_engine.request import Evidence, ItemEvidence
 from reference_engine.row_print import NO_ROWS
 from reference_engine.tokenizer import Codec
-from reference_engine.vision import span_lengths
+from reference_engine.vision import EncodedItem, span_lengths
 
 
 def build_evidence(live: LiveRequest, config: EngineConfig, codec: Codec) -> Evidence:
@@ -23,7 +23,7 @@ def build_evidence(live: LiveRequest, config: EngineConfig, codec: Codec) -> Evi
         mrope_delta=live.prompt.delta,
         positions_digest=hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
         toggles=_toggles(live, config, codec),
-        encoder_batch=max((part.pass_items for part in live.encoded), default=0),
+        encoder_batch=max((part.pass_items for part in _encoded_now(live)), default=0),
         prefill_chunks=live.chunks,
         cached_tokens=live.cached_tokens,
         preemptions=live.preemptions,
@@ -42,6 +42,7 @@ def _items(live: LiveRequest) -> list[ItemEvidence]:
             spans=list(item.spans),
             placeholders=span_lengths(item.spans),
             encoder_rows=list(live.encoded[i].row_counts) if live.encoded else [0] * len(item.spans),
+            source=live.sources.get(i, "none"),
             rows_digest=live.row_prints[i].digest if live.row_prints else NO_ROWS,
             rows_sketch=live.row_prints[i].sketch if live.row_prints else (),
         )
@@ -55,6 +56,7 @@ def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str,
         "native_decode": codec.native_decode(),
         "skip_tokenizer_init": _without_tokenizer(codec),
         "vit_batching": _vit_batching(live, config),
+        "encoder_cache": _encoder_cache(live, config),
         "prefix_cache": _prefix_cache(live),
         "batch_invariant": _batch_invariant(config),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
@@ -72,6 +74,13 @@ def _without_tokenizer(codec: Codec) -> tuple[bool, str]:
     return False, "a tokenizer is loaded"
 
 
+def _encoder_cache(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:
+    found = [source for source in live.sources.values() if source != "encoded"]
+    if not config.encoder_cache:
+        return False, "every image of every request is encoded"
+    return bool(found), f"{len(found)} of {len(live.sources)} item(s) were encoded for somebody else"
+
+
 def _prefix_cache(live: LiveRequest) -> tuple[bool, str]:
     if live.prompt.chain is None:
         return False, "prompts share nothing in this setting"
@@ -84,8 +93,14 @@ def _batch_invariant(config: EngineConfig) -> tuple[bool, str]:
     return False, "off: rounding may depend on batch mates"
 
 
+def _encoded_now(live: LiveRequest) -> list[EncodedItem]:
+    """Its items whose rows did not come from the cache."""
+    return [part for i, part in enumerate(live.encoded) if live.sources.get(i) != "cached"]
+
+
 def _vit_batching(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:
-    if not live.encoded:
+    encoded = _encoded_now(live)
+    if not encoded:
         return False, "no images were encoded"
-    most, waiting = max(p.pass_items for p in live.encoded), live.encoded[0].waiting_items
+    most, waiting = max(part.pass_items for part in encoded), encoded[0].waiting_items
     return waiting > 1, f"{config.vit_batching}: {waiting} item(s) were waiting, at most {most} in a pass"

@@ -23,8 +23,9 @@ def check_scheduler(scheduler: Scheduler) -> None:
     for live in running:
         _check_running(scheduler, live)
     for live in scheduler.waiting:
-        if live.lane is not None or live.computed or live.image_rows_RD is not None:
+        if live.lane is not None or live.computed or live.pins or live.image_rows_RD is not None:
             raise BlockLeak(f"request {live.id} waits but holds something")
+    scheduler.rows.check(entry for live in running for entry in live.pins.values())
     for queue in (running, list(scheduler.waiting)):
         if any(a.turn >= b.turn for a, b in pairwise(queue)):
             raise BlockLeak(f"requests {[live.id for live in queue]} are not in order of arrival")

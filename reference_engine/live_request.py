@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from reference_engine.detokenizer import Detokenizer, TextStream
+from reference_engine.encoder_cache import Entry, count_rows
+from reference_engine.errors import RequestError
 from reference_engine.logprobs import PromptLogprobs
 from reference_engine.multimodal.prompt import PreparedPrompt
 from reference_engine.prefix_cache import KeyChain
@@ -37,10 +39,18 @@ class LiveRequest:
     """Prompt positions that image rows fill, in order: from the expansion record, not by looking for placeholders."""
     chain: KeyChain | None = None
     """Keys of its full KV blocks; None where none is shared."""
+    pins: dict[int, Entry] = field(default_factory=dict)
+    """Encoder rows it holds, by the number of the item: from admission until the last one is laid."""
     image_rows_RD: Tensor | None = None
-    """Kept from encoding until the prompt is filled."""
+    """Those rows end to end, once they are encoded."""
+    has_pixels: bool = True
+    first_row: int = 0
+    """Number of the place that the first of them fills; rows before that were in the prefix cache."""
+    sources: dict[int, str] = field(default_factory=dict)
+    """Where the rows of each item came from, the first time."""
     encoded: Sequence[EncodedItem] = ()
     row_prints: Sequence[RowPrint] = ()
+    """Both kept as evidence, if it was asked for."""
     lane: int | None = None
     turn: int = 0
     """Place in the order of arrival."""
@@ -120,7 +130,43 @@ class LiveRequest:
     @property
     def needs_rows(self) -> bool:
         """Whether images are still to be laid and their rows are not here."""
-        return bool(self.prompt.items) and self.image_rows_RD is None and self.computed < self.prompt_length
+        return bool(self.pins) and self.image_rows_RD is None
+
+    @property
+    def image_end(self) -> int:
+        """The first token after all images."""
+        return int(self.image_places_R[-1]) + 1 if len(self.image_places_R) else 0
+
+    def pin(self, first: int, entries: Sequence[tuple[Entry, str]]) -> None:
+        """Hold the rows of items ``first`` and following."""
+        self.pins = {first + i: entry for i, (entry, _) in enumerate(entries)}
+        self.first_row = sum(count_rows(item) for item in self.prompt.items[:first])
+        for i, (_, source) in enumerate(entries):
+            self.sources.setdefault(first + i, source)
+        if not entries:
+            self.strip()
+
+    def strip(self) -> None:
+        """Pixels are by far the largest part of a prompt, and a request may decode for long."""
+        self.has_pixels = False
+        self.prompt = self.prompt.without_pixels()
+
+    def take_rows(self) -> RequestError | None:
+        """The rows of all that is pinned, which is encoded by now; or the error of the first item that has none."""
+        parts = [entry.encoded for entry in self.pins.values() if entry.encoded is not None]
+        if self.request.want_evidence and not self.encoded:
+            self.encoded, self.row_prints = parts, [entry.row_print() for entry in self.pins.values()]
+        for number, part in zip(self.pins, parts, strict=True):
+            if part.error is not None:
+                return part.error_of(self.prompt.items[number])
+        self.image_rows_RD = torch.cat([part.rows_RD for part in parts if part.rows_RD is not None])
+        self.strip()
+        return None
+
+    def drop_rows(self) -> list[Entry]:
+        """Hold no rows any more. Returns what was held."""
+        entries, self.pins, self.image_rows_RD = list(self.pins.values()), {}, None
+        return entries
 
     def mark(self, event: str) -> None:
         """Note when something first happened, in seconds since arrival."""
@@ -130,8 +176,6 @@ class LiveRequest:
         """Tokens before ``stop`` were computed and are in the cache now."""
         self.chunks += self.computed < self.prompt_length and not self.preemptions
         self.computed = stop
-        if stop >= self.prompt_length:
-            self.image_rows_RD = None
 
     def skip(self, stop: int) -> None:
         """Tokens before ``stop`` were found in the cache."""
@@ -140,9 +184,8 @@ class LiveRequest:
         self.computed = stop
 
     def rewind(self) -> None:
-        """Nothing is in the cache any more, and no rows are held."""
+        """Nothing is in the cache any more."""
         self.lane = None
-        self.image_rows_RD = None
         self.computed = 0
         self.preemptions += 1
 

@@ -39,7 +39,7 @@ class Loaded:
 
 def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> Loaded:
     """Load and check. Raises :class:`ConfigError` for whatever the configuration or the checkpoint makes impossible."""
-    for name in ("block_size", "num_blocks", "max_batch_size", "max_prompt_tokens"):
+    for name in ("block_size", "num_blocks", "max_batch_size", "max_prompt_tokens", "encoder_rows"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name}: {getattr(config, name)} is not at least 1")
     path = resolve_model(config.model)

@@ -8,7 +8,7 @@ Shapes: T new tokens of the step, E hidden, V vocabulary, N sampling requests, B
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -86,14 +86,11 @@ class ModelRunner:
         first, width = len(decoding), x_TE.shape[1]
         places, rows = [], []
         for chunk in filling:
-            if chunk.live.image_rows_RD is not None:
-                low, high = torch.searchsorted(
-                    chunk.live.image_places_R, torch.tensor([chunk.start, chunk.stop])
-                ).tolist()
-                places.append(chunk.live.image_places_R[low:high] - chunk.start + first)
-                rows.append(chunk.live.image_rows_RD[low:high])
+            for places_R, rows_RD in self._image_rows(chunk):
+                places.append(places_R + first)
+                rows.append(rows_RD)
             first += chunk.stop - chunk.start
-        if not rows or not sum(map(len, rows)):
+        if not rows:
             return x_TE, None
         places_R, rows_RD = torch.cat(places).to(x_TE.device), torch.cat(rows).to(x_TE.dtype)
         x_TE[places_R] = rows_RD[:, :width]
@@ -101,6 +98,18 @@ class ModelRunner:
             return x_TE, None
         mask_T = torch.zeros(len(x_TE), dtype=torch.bool, device=x_TE.device).index_fill_(0, places_R, True)
         return x_TE, (mask_T, rows_RD[:, width:].unflatten(1, (-1, width)))
+
+    def _image_rows(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor]]:
+        """Places within the chunk, and the rows that go there; nothing where it has no image."""
+        live = chunk.live
+        if not len(live.image_places_R):
+            return
+        places, rows = self.seams.image_window(live.image_places_R, live.first_row, chunk.start, chunk.stop)
+        if places.start == places.stop:
+            return
+        if live.image_rows_RD is None or rows.start < 0:
+            raise ValueError(f"request {live.id} has no rows for image tokens {chunk.start} to {chunk.stop - 1}")
+        yield live.image_places_R[places] - chunk.start, live.image_rows_RD[rows]
 
     def _positions(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
         parts = [self.seams.decode_positions([c.start for c in decoding], [c.live.prompt.delta for c in decoding])]

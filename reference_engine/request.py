@@ -70,6 +70,8 @@ class ItemEvidence:
     """Tokens a span holds."""
     encoder_rows: list[int]
     """Rows each span got, before any verification: what the encoder returned for it, unless the split went wrong."""
+    source: str
+    """Of the rows: ``encoded`` for this request, ``shared`` with one that had them encoded, ``cached``, or ``none``."""
     rows_digest: str
     """SHA-256 of the item's rows as scattered (float32, little endian), hex. Sums in another order change it: rows
     encoded in another batch may differ in their last bits, so compare digests only between runs of the same batches.

@@ -7,7 +7,8 @@ its output kept, to be computed again as if it were a longer prompt. The oldest 
 request that could not run alone in the whole pool is refused before it gets here.
 
 Full blocks of a prompt's beginning that are in the cache are shared, not computed; only what follows them is. A request
-whose beginning an older one is just computing waits for that, if it saves at least half of its work.
+whose beginning an older one is just computing waits for that, if it saves at least half of its work. Encoder rows of
+images are pinned from admission until they are laid (:mod:`~reference_engine.encoder_cache`), within their own budget.
 
 Each step takes one token of every request that is generating, then prompt tokens as far as the budget goes. A chunk may
 end anywhere, inside an image too.
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from reference_engine.config import EngineConfig
+from reference_engine.encoder_cache import EncoderCache
 from reference_engine.faults.seams import CLEAN, Seams
 from reference_engine.kv_cache import KVCache
 from reference_engine.live_request import LiveRequest
@@ -52,6 +54,7 @@ class Scheduler:
     def __init__(self, config: EngineConfig, cache: KVCache, seams: Seams = CLEAN) -> None:
         self.config = config
         self.cache = cache
+        self.rows = EncoderCache(config.encoder_rows, keep=config.encoder_cache)
         self.seams = seams
         self.waiting: deque[LiveRequest] = deque()
         self.running: list[LiveRequest] = []
@@ -75,10 +78,13 @@ class Scheduler:
         while self.waiting and len(self.running) < self.config.max_batch_size:
             live = self.waiting[0]
             shared = self._cached_prefix(live)
-            if not self.cache.fits(live.length, shared):
+            first = self._first_item_to_pin(live, len(shared) * self.cache.block_size)
+            items = live.prompt.items[first:]
+            if not self.cache.fits(live.length, shared) or not self.rows.fits(items, live.id):
                 break
             live.lane = self.cache.open(live.length, shared)
             live.skip(len(shared) * self.cache.block_size)
+            live.pin(first, [self.rows.pin(item, live.id) for item in items])
             insort(self.running, self.waiting.popleft(), key=_turn)
             admitted.append(live)
         return admitted
@@ -90,6 +96,12 @@ class Scheduler:
                 self.preempt(self.running[-1])
             if live.lane is not None:
                 self.cache.grow(live.lane, live.length)
+
+    def _first_item_to_pin(self, live: LiveRequest, computed: int) -> int:
+        """Images that lie wholly in the cached prefix need no rows; evidence needs those of all, the first time."""
+        if live.request.want_evidence and not live.encoded:
+            return 0
+        return self.seams.first_ahead(live.prompt.items, computed)
 
     def _cached_prefix(self, live: LiveRequest) -> list[int]:
         return self.seams.cached_prefix(self.cache.pool, live.chain, live.shareable) if live.chain else []
@@ -140,15 +152,23 @@ class Scheduler:
         """A chunk was computed: blocks that it filled may be shared from now on."""
         live, size = chunk.live, self.cache.block_size
         live.advance(chunk.stop)
+        if live.pins and live.computed >= live.image_end:
+            self.rows.unpin(live.drop_rows())
         if live.chain is not None and live.lane is not None:
             for place in range(chunk.start // size, chunk.stop // size):
                 self.cache.pool.publish(self.cache.lanes[live.lane][place], live.chain.keys[place])
 
-    def flush(self) -> int:
-        """Forget every cached prefix, and share nothing more of what runs now. Returns the blocks that were kept."""
+    def check_idle(self) -> None:
+        """Raise :class:`~reference_engine.block_pool.BlockLeak` if anything is held although nothing runs."""
+        self.cache.check_idle()
+        self.rows.check([])
+
+    def flush(self) -> None:
+        """Forget every cached prefix and every kept encoder row, and share nothing more of what runs now."""
         for live in self.running:
             live.chain = None
-        return self.cache.pool.flush()
+        self.rows.flush()
+        self.cache.pool.flush()
 
     def preempt(self, live: LiveRequest) -> None:
         """Take the blocks of a running request; it waits again, in its place by arrival, its output kept."""
@@ -169,6 +189,7 @@ class Scheduler:
         assert live.lane is not None
         self.running.remove(live)
         self.cache.close(live.lane, scrub=scrub)
+        self.seams.unpin_removed(self.rows, live.drop_rows())
 
 
 def _turn(live: LiveRequest) -> int:

@@ -69,6 +69,13 @@ class EncodedItem:
     waiting_items: int = 1
     """Items there were to encode at that moment, in however many passes."""
 
+    def error_of(self, item: PreparedItem) -> RequestError | None:
+        """The error as it concerns ``item``: the same content, perhaps another number of another request."""
+        if isinstance(self.error, EncoderMismatch):
+            expected, rows = self.error.expected, self.error.rows
+            return EncoderMismatch(item.index, item.spans, expected, rows, modality=item.modality)
+        return self.error and RequestError(item.field, self.error.message, status=self.error.status)
+
 
 @dataclass(frozen=True)
 class _Job:

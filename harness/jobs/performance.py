@@ -23,7 +23,7 @@ from harness.workloads.load import Round, run_round
 
 SAMPLES, CONCURRENCY, NEW_TOKENS = 24, 4, 12
 PAIRS_A_LOOK, LOOKS, CONFIDENCE = 8, 2, 0.975
-CACHES = ("prefix_cache",)
+CACHES = ("encoder_cache", "prefix_cache")
 METRICS: tuple[Metric, ...] = (THROUGHPUT, TTFT)
 
 

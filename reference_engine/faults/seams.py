@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reference_engine import prefix_cache
+from reference_engine import encoder_cache, prefix_cache
 from reference_engine.detokenizer import Detokenizer, SpelledText
 from reference_engine.multimodal import content_key, mrope, placeholders
 from reference_engine.vision import split_rows
@@ -23,6 +23,9 @@ class Seams:
     decode_positions: Callable[..., Any] = mrope.decode_positions
     content_key: Callable[..., bytes] = content_key.content_key
     pad_value: Callable[..., int] = prefix_cache.pad_value
+    first_ahead: Callable[..., int] = encoder_cache.first_ahead
+    image_window: Callable[..., tuple[slice, slice]] = encoder_cache.image_window
+    unpin_removed: Callable[..., None] = encoder_cache.EncoderCache.unpin
     cached_prefix: Callable[..., list[int]] = prefix_cache.cached_prefix
     split_rows: Callable[..., Any] = split_rows
     detokenizer: Callable[..., Detokenizer] = SpelledText

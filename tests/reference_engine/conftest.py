@@ -138,12 +138,13 @@ class Bench:
     engines: dict[EngineConfig, Engine] = field(default_factory=dict)
 
     def engine(self, **settings: Any) -> Engine:
-        """An engine, shared by the tests that ask for the same settings; idle when handed out."""
+        """An engine, shared by the tests that ask for the same settings; idle and with empty caches when handed out."""
         config = replace(EngineConfig(model=str(self.path), num_blocks=512), **settings)
         if config not in self.engines:
             self.engines[config] = Engine(config)
         engine = self.engines[config]
         assert not engine.has_work(), "an earlier test left requests behind"
+        engine.flush_cache()
         return engine
 
 

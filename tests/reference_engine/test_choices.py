@@ -54,7 +54,9 @@ def test_choices_share_one_encoding(engine: Any, picture: Any) -> None:
     before = engine.counters()["encoder_items_total"]
     made = engine.generate([request(picture, want_evidence=True)])
     assert engine.counters()["encoder_items_total"] == before + 2
-    assert all(answer.evidence.items == made[0].evidence.items for answer in made)
+    assert [{item.source for item in answer.evidence.items} for answer in made] == [{"encoded"}, *[{"shared"}] * 3]
+    digests = [[item.rows_digest for item in answer.evidence.items] for answer in made]
+    assert digests == [digests[0]] * 4
     assert all(answer.evidence.prompt_ids == made[0].evidence.prompt_ids for answer in made)
 
 

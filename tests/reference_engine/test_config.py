@@ -26,7 +26,7 @@ def test_environment_then_overrides() -> None:
         ("avoid_retokenize", "maybe", "'maybe' is not on/off"),
         ("chunked_prefill", "x", "'x' is not an integer"),
         ("num_blocks", "-3", "-3 is negative"),
-        ("retokenize", "on", "unknown setting 'retokenize'; known: avoid_retokenize"),
+        ("retokenize", "on", "unknown setting 'retokenize'; known: attention, avoid_retokenize"),
     ],
 )
 def test_what_is_refused(name: str, value: str, words: str) -> None:

@@ -287,6 +287,7 @@ def test_a_wrong_row_count_fails_one_request(lively: Any, make_cases: Any, monke
     cases = [case for case in make_cases(30, seed=9, sizes=[(84, 56), (56, 56), (112, 84)]) if case.images][:8]
     engine = lively.engine(vit_batching=vit_batching)
     alone = [engine.generate([case.request("a")])[0] for case in cases]
+    engine.flush_cache()
     victim = engine.prepare(cases[3].request("v")).items[-1]
     clean = engine.vision.encoder
 
@@ -316,6 +317,7 @@ def test_an_encoder_that_raises_fails_one_request(lively: Any, make_cases: Any, 
     cases = [case for case in make_cases(30, seed=9, sizes=[(84, 56), (56, 56)]) if case.images][:5]
     engine = lively.engine()
     alone = [engine.generate([case.request("a")])[0] for case in cases]
+    engine.flush_cache()
     victim = engine.prepare(cases[2].request("v")).items[0]
     clean = engine.vision.encoder
 
@@ -376,7 +378,7 @@ def test_toggles_report_whether_they_acted(lively: Any, picture: Any) -> None:
     assert len(split) > len(canonical)
     images = [picture((56, 84), 0)]
     for avoid in (True, False):
-        engine = lively.engine(avoid_retokenize=avoid, chunked_prefill=4)
+        engine = lively.engine(avoid_retokenize=avoid, chunked_prefill=4, encoder_cache=False)
         requests = [
             Request(name, input_ids=ids, images=images, want_evidence=True, sampling=SamplingParams(max_new_tokens=1))
             for name, ids in (("canonical", canonical), ("split", split))

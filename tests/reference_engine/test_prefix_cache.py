@@ -81,7 +81,6 @@ def test_warm_equals_cold(lively: Any, make_cases: Any, chunked_prefill: int, bl
     cases = make_cases(10, seed=61, max_images=2)
     expected = [lively.oracle.generate(case) for case in cases]
     engine = lively.engine(block_size=block_size, num_blocks=8192 // block_size, chunked_prefill=chunked_prefill)
-    engine.flush_cache()
     inside = 0
     for _ in ("cold", "warm"):
         for case, right in zip(cases, expected, strict=True):
@@ -98,7 +97,6 @@ def test_warm_equals_cold(lively: Any, make_cases: Any, chunked_prefill: int, bl
 
 def test_the_same_text_with_another_image_shares_only_the_text(lively: Any, make_case: Any, picture: Any) -> None:
     engine = lively.engine(block_size=4)
-    engine.flush_cache()
     cases = [make_case(f"{'read ' * 9}{IMAGE}row", [picture((140, 140), seed)], 6, True) for seed in (1, 2, 1)]
     first = engine.prepare(cases[0].request("p")).items[0].spans[0][0]
     answers = [ask(engine, case) for case in cases]
@@ -110,7 +108,6 @@ def test_the_same_text_with_another_image_shares_only_the_text(lively: Any, make
 def test_a_text_may_warm_the_beginning_of_a_prompt_with_an_image(lively: Any, make_case: Any, picture: Any) -> None:
     """fastllm#750: a hit on the text let the image be skipped."""
     engine = lively.engine(block_size=4)
-    engine.flush_cache()
     text = "read " * 12
     ask(engine, make_case(text, [], 3, True))
     case = make_case(f"{text}{IMAGE}row", [picture((84, 56), 5)], 6, True)
@@ -122,7 +119,6 @@ def test_a_text_may_warm_the_beginning_of_a_prompt_with_an_image(lively: Any, ma
 def test_the_next_turn_finds_image_and_answer_of_the_last(lively: Any, picture: Any) -> None:
     """sglang#11785: a second image must not hide the first; the answer's own blocks are found too."""
     engine = lively.engine(block_size=4)
-    engine.flush_cache()
     images, sampling = (
         [picture((140, 140), 1), picture((84, 56), 2)],
         SamplingParams(max_new_tokens=12, ignore_eos=True),
@@ -140,7 +136,6 @@ def test_the_next_turn_finds_image_and_answer_of_the_last(lively: Any, picture: 
 
 def test_equal_prompts_at_once_are_computed_once(lively: Any, make_case: Any, picture: Any) -> None:
     engine = lively.engine(block_size=4, chunked_prefill=16)
-    engine.flush_cache()
     case = make_case(f"{IMAGE}read", [picture((140, 140), 3)], 8, True)
     before = engine.counters()
     answers = engine.generate([case.request(str(i), want_evidence=True) for i in range(6)])
