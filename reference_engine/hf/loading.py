@@ -54,7 +54,7 @@ def load_checkpoint(path: Path, known: frozenset[str], *, dtype: str, device: st
 
 def _load_model(path: Path, config: Any, dtype: str, device: str) -> Any:
     auto = transformers.AutoModelForImageTextToText
-    if not hasattr(config, "vision_config"):
+    if not hasattr(config, "vision_config"):  # a model of text alone
         auto = transformers.AutoModelForCausalLM
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()

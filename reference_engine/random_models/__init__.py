@@ -19,6 +19,13 @@ NAMES = {
     "random-qwen2-vl": "qwen2_vl",
     "random-qwen2.5-vl": "qwen2_5_vl",
     "random-qwen3-vl": "qwen3_vl",
+    "random-glm4v": "glm4v",
+    "random-idefics3": "idefics3",
+    "random-internvl": "internvl",
+    "random-llava-onevision": "llava_onevision",
+    "random-qwen2": "qwen2",
+    "random-qwen3": "qwen3",
+    "random-llama": "llama",
 }
 """Model names and transformers' model types."""
 

@@ -104,8 +104,143 @@ def qwen_processor(kind: str, video_kind: str, patch: int) -> Callable[[Any], An
     return make
 
 
+# -- GLM
+
+GLM = (
+    "<|im_start|>", "<|begin_of_image|>", "<|image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|video|>",
+    "<|end_of_video|>",
+)  # fmt: skip
+
+
+def glm4v_config(tokenizer: Any) -> Any:
+    names = {
+        "image_token_id": "<|image|>", "video_token_id": "<|video|>", "image_start_token_id": "<|begin_of_image|>",
+        "image_end_token_id": "<|end_of_image|>", "video_start_token_id": "<|begin_of_video|>",
+        "video_end_token_id": "<|end_of_video|>",
+    }  # fmt: skip
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "image_size": 112, "patch_size": 14,
+        "out_hidden_size": 64,
+    }  # fmt: skip
+    rope = {**MROPE, "partial_rotary_factor": 1.0}
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    return hf.Glm4vConfig(text_config=text(tokenizer, rope_parameters=rope), vision_config=vision, **ids)
+
+
+def glm4v_processor(tokenizer: Any) -> Any:
+    cell = 2 * 28 * 28  # pixels of both frames that an image counts for
+    sizes = {"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}
+    return hf.Glm4vProcessor(
+        image_processor=hf.Glm4vImageProcessorPil(size={"shortest_edge": cell, "longest_edge": 48 * cell}, **sizes),
+        tokenizer=tokenizer,
+        video_processor=hf.Glm4vVideoProcessor(size={"shortest_edge": cell, "longest_edge": 64 * cell}, **sizes),
+        chat_template=chat_template(
+            "<|begin_of_image|><|image|><|end_of_image|>", "<|begin_of_video|><|video|><|end_of_video|>"
+        ),
+    )
+
+
+# -- tiles
+
+IDEFICS = (
+    "<|im_start|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>",
+    *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+)  # fmt: skip
+INTERNVL = {
+    "start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+}  # fmt: skip
+TOWER: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56,
+    "patch_size": 14,
+}  # fmt: skip
+PLAIN_ROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4}
+
+
+def idefics3_config(tokenizer: Any) -> Any:
+    return hf.Idefics3Config(
+        text_config={"model_type": "llama", **text(tokenizer, rope_parameters=PLAIN_ROPE)},
+        vision_config=TOWER,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=tokenizer.pad_token_id,
+        scale_factor=2,
+    )
+
+
+def idefics3_processor(tokenizer: Any) -> Any:
+    images = hf.Idefics3ImageProcessorPil(size={"longest_edge": 168}, max_image_size={"longest_edge": 56})
+    return hf.Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=chat_template("<image>"))
+
+
+def internvl_config(tokenizer: Any) -> Any:
+    return hf.InternVLConfig(
+        text_config={"model_type": "qwen2", **text(tokenizer, rope_parameters=PLAIN_ROPE)},
+        vision_config={**TOWER, "image_size": [56, 56], "patch_size": [14, 14]},
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+    )
+
+
+def internvl_processor(tokenizer: Any) -> Any:
+    return hf.InternVLProcessor(
+        image_processor=hf.GotOcr2ImageProcessorPil(
+            size={"height": 56, "width": 56}, crop_to_patches=True, min_patches=1, max_patches=6
+        ),
+        tokenizer=tokenizer,
+        video_processor=hf.InternVLVideoProcessor(size={"height": 56, "width": 56}),
+        image_seq_length=4,
+        chat_template=chat_template("<IMG_CONTEXT>", "<video>"),
+    )
+
+
+PINPOINTS = [[56, 56], [56, 112], [112, 56], [112, 112], [56, 168], [168, 56]]
+
+
+def llava_onevision_config(tokenizer: Any) -> Any:
+    return hf.LlavaOnevisionConfig(
+        text_config={"model_type": "qwen2", **text(tokenizer, rope_parameters=PLAIN_ROPE)},
+        vision_config={"model_type": "siglip_vision_model", "vision_use_head": False, **TOWER},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=PINPOINTS,
+        vision_aspect_ratio="anyres_max_2",
+    )
+
+
+def llava_onevision_processor(tokenizer: Any) -> Any:
+    size = {"height": 56, "width": 56}
+    return hf.LlavaOnevisionProcessor(
+        image_processor=hf.LlavaOnevisionImageProcessorPil(size=size, image_grid_pinpoints=PINPOINTS),
+        tokenizer=tokenizer,
+        video_processor=hf.LlavaOnevisionVideoProcessor(size=size),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio="anyres_max_2",
+        chat_template=chat_template("<image>", "<video>"),
+    )
+
+
+# -- text alone
+
+
+def text_config(kind: str) -> Callable[[Any], Any]:
+    def make(tokenizer: Any) -> Any:
+        return getattr(hf, kind)(**text(tokenizer, rope_parameters=PLAIN_ROPE, head_dim=16))
+
+    return make
+
+
 RECIPES: dict[str, Recipe] = {
     "qwen2_vl": Recipe(qwen2_vl_config, qwen_processor("Qwen2VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
     "qwen2_5_vl": Recipe(qwen2_5_vl_config, qwen_processor("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
     "qwen3_vl": Recipe(qwen3_vl_config, qwen_processor("Qwen3VLProcessor", "Qwen3VLVideoProcessor", 16), QWEN),
+    "glm4v": Recipe(glm4v_config, glm4v_processor, GLM),
+    "idefics3": Recipe(idefics3_config, idefics3_processor, IDEFICS),
+    "internvl": Recipe(internvl_config, internvl_processor, ("<|im_start|>", *INTERNVL.values()), INTERNVL),
+    "llava_onevision": Recipe(
+        llava_onevision_config, llava_onevision_processor, ("<|im_start|>", "<image>", "<video>")
+    ),
+    "qwen2": Recipe(text_config("Qwen2Config"), None, ("<|im_start|>",)),
+    "qwen3": Recipe(text_config("Qwen3Config"), None, ("<|im_start|>",)),
+    "llama": Recipe(text_config("LlamaConfig"), None, ("<|im_start|>",)),
 }

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_engine.multimodal.families.glm4v import GLM4V
+from reference_engine.multimodal.families.idefics3 import Idefics3
+from reference_engine.multimodal.families.internvl import InternVL
+from reference_engine.multimodal.families.llava_onevision import LlavaOnevision
 from reference_engine.multimodal.families.qwen2_vl import Qwen2VL
 from reference_engine.multimodal.families.qwen3_vl import Qwen3VL
+from reference_engine.multimodal.families.text import TextOnly
 from reference_engine.multimodal.family import Family
 
-_FAMILIES: dict[str, Any] = {"qwen2_vl": Qwen2VL, "qwen2_5_vl": Qwen2VL, "qwen3_vl": Qwen3VL}
+_FAMILIES: dict[str, Any] = {
+    "qwen2_vl": Qwen2VL,
+    "qwen2_5_vl": Qwen2VL,
+    "qwen3_vl": Qwen3VL,
+    "glm4v": GLM4V,
+    "idefics3": Idefics3,
+    "smolvlm": Idefics3,
+    "internvl": InternVL,
+    "llava_onevision": LlavaOnevision,
+    "qwen2": TextOnly,
+    "qwen3": TextOnly,
+    "llama": TextOnly,
+}
 known = frozenset(_FAMILIES)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -63,6 +63,25 @@ class GridFamily:
     def span_rows(self, rows: Any, deepstack: Sequence[Any], items: Sequence[Tensors]) -> list[list[Tensor]]:
         queue = iter(with_deepstack(rows, deepstack))
         return [[next(queue) for _ in _grids(item)] for item in items]
+
+
+F = TypeVar("F", bound=GridFamily)
+
+
+def grid_family(cls: type[F], config: Any, patcher: Patcher, codec: Any) -> F:
+    """A family of this kind, from transformers' configuration."""
+    return cls(
+        patcher=patcher,
+        placeholders={"image": config.image_token_id},
+        written={"image": codec.name(config.image_token_id)},
+        traits=Traits(
+            mrope=True,
+            merge_size=patcher.merge_size,
+            segments=True,
+            refused={"video": config.video_token_id},
+        ),
+        name=config.model_type,
+    )
 
 
 def with_deepstack(rows: Sequence[Tensor], deepstack: Sequence[Sequence[Tensor]]) -> list[Tensor]:

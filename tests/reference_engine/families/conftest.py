@@ -35,6 +35,13 @@ FAMILIES = {
     "random-qwen2-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
     "random-qwen2.5-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
     "random-qwen3-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
+    "random-glm4v": Markup("<|begin_of_image|><|image|><|end_of_image|>"),
+    "random-idefics3": Markup("<image>"),
+    "random-internvl": Markup("<IMG_CONTEXT>"),
+    "random-llava-onevision": Markup("<image>"),
+    "random-qwen2": Markup(None),
+    "random-qwen3": Markup(None),
+    "random-llama": Markup(None),
 }
 
 
@@ -65,13 +72,16 @@ class Oracle:
         path = random_model(name)
         auto = transformers.AutoModelForImageTextToText if FAMILIES[name].image else transformers.AutoModelForCausalLM
         self.model: Any = auto.from_pretrained(path).eval()
-        self.processor: Any = transformers.AutoProcessor.from_pretrained(path)
-        if FAMILIES[name].image:
+        self.images = FAMILIES[name].image is not None
+        processors = transformers.AutoProcessor if self.images else transformers.AutoTokenizer
+        self.processor: Any = processors.from_pretrained(path)
+        if self.images:
             self.processor.image_processor = transformers.AutoImageProcessor.from_pretrained(path, backend="pil")
 
     @torch.inference_mode()
     def generate(self, case: Case) -> Expected:
-        inputs = self.processor(text=[case.text], images=case.images or None, return_tensors="pt")
+        media = {"images": [case.images]} if case.images else {}
+        inputs = self.processor(text=[case.text], return_tensors="pt", **media)
         length = inputs["input_ids"].shape[1]
         made = self.model.generate(
             **inputs, max_new_tokens=case.new_tokens, min_new_tokens=None, do_sample=False, eos_token_id=None,
