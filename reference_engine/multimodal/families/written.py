@@ -39,7 +39,8 @@ class WrittenFamily:
     def of(cls, config: Any, processors: Any, codec: Any) -> WrittenFamily:
         processor = processors.whole
         placeholder = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-        refused = {"video": config.video_token_id} if getattr(config, "video_token_id", None) is not None else {}
+        video = getattr(config, "video_token_id", None)
+        refused: dict[Modality, int] = {} if video is None else {"video": video}
         return cls(
             processor=processor,
             codec=codec,
