@@ -62,6 +62,12 @@ class ServerProcess:
         _running.add(self)
         self._started = time.monotonic()
 
+    @property
+    def pid(self) -> int:
+        """Of the guard, which is also the number of the server's group and session."""
+        assert self._process is not None
+        return self._process.pid
+
     def environment(self) -> dict[str, str]:
         """Assay's own environment less any engine settings in it, plus the launch line's; this checkout stays
         importable.

@@ -1,0 +1,130 @@
+"""What the benchmark runs, as data. A toggle's benchmark is one :class:`Entry`: two settings of ``ours`` and a workload.
+
+The first seat is the one the others are compared with: a ratio is another seat's time over the first seat's, so that
+more is better for the first. ``goal`` is the least ratio that is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.bench.models import SENTINEL
+from harness.bench.workloads import Workload
+
+Figure = Literal["seconds", "cpu_seconds", "encoder_seconds", "prepare_seconds", "latency"]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One contestant of an entry."""
+
+    name: str
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    goal: float | None = None
+    share: int = 1
+    """Takes part in every round of this many: for one that is far slower."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    title: str
+    workload: Workload
+    seats: tuple[Seat, ...]
+    model: str = SENTINEL
+    figure: Figure = "cpu_seconds"
+    """What the goal is about."""
+    rounds: int = 10
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+COLD: Mapping[str, Any] = {}
+"""The engine's settings against others: nothing that would remember an earlier round."""
+
+
+def ours(name: str = "ours", kind: str = "ours", *, goal: float | None = None, **settings: Any) -> Seat:
+    return Seat(name, kind, {**COLD, **settings}, goal)
+
+
+def toggle(name: str, title: str, workload: Workload, on: Any, off: Any, **rest: Any) -> Entry:
+    """An entry that compares two settings of one toggle, ``goal`` being the least gain of ``on``."""
+    goal = rest.pop("goal", None)
+    seats = (ours(f"{name}={_word(on)}", **{name: on}), ours(f"{name}={_word(off)}", goal=goal, **{name: off}))
+    return Entry(name, title, workload, seats, **rest)
+
+
+def _word(setting: Any) -> str:
+    return {True: "on", False: "off"}[setting] if isinstance(setting, bool) else str(setting)
+
+
+SERVING = Workload(32, (4, 48), images=(1, 2), load=2.0)
+TEXT = Workload(32, (4, 48), words=(4, 48), load=2.0)
+RAGGED = Workload(12, (4, 24), words=(2, 20), load=2.0)
+EVEN = Workload(8, (12, 12), words=(12, 12))
+SMALL_IMAGES = Workload(32, (1, 1), images=(1, 1), cells=(1, 3))
+LONG_TEXT = Workload(16, (1, 1), images=(1, 2), words=(200, 400))
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "serving",
+        "32 multimodal requests, ragged, Poisson arrivals, on the sentinel",
+        SERVING,
+        (
+            ours(),
+            Seat("generate, one by one", "generate", share=5),
+            Seat("generate, padded batches", "generate-padded", goal=2.0),
+            Seat("vLLM", "vllm", goal=1.0),
+        ),
+    ),
+    Entry(
+        "serving-http",
+        "the same over HTTP",
+        SERVING,
+        (ours("ours, server", "ours-server"), Seat("transformers serve", "transformers-serve", goal=4.0)),
+        rounds=6,
+    ),
+    Entry(
+        "text",
+        "32 text requests, ragged, Poisson arrivals, on the sentinel",
+        TEXT,
+        (
+            ours(),
+            Seat("generate, padded batches", "generate-padded", goal=2.0),
+            Seat("transformers continuous batching", "transformers-cb", goal=2.0),
+            Seat("vLLM", "vllm", goal=1.0),
+        ),
+    ),
+    Entry(
+        "text-0.5b",
+        "12 text requests, ragged, Poisson arrivals, on random weights of 0.5 B parameters",
+        RAGGED,
+        (
+            ours(),
+            Seat("generate, padded batches", "generate-padded", goal=2.0),
+            Seat("transformers continuous batching", "transformers-cb", goal=2.0),
+            Seat("vLLM", "vllm", goal=1.0),
+        ),
+        model="random-0.5b",
+        rounds=4,
+    ),
+    Entry(
+        "even-0.5b",
+        "8 text requests of one length, all at once: matrix products are the limit",
+        EVEN,
+        (ours(), Seat("generate, padded batches", "generate-padded", goal=1.0)),
+        model="random-0.5b",
+        rounds=4,
+    ),
+    toggle(
+        "vit_batching", "32 small images: one encoder pass for all, or one an image", SMALL_IMAGES,
+        "cross_request", "per_item", figure="encoder_seconds", goal=2.0,
+    ),
+    toggle(
+        "avoid_retokenize", "making prompts ready: expansion in ids, or through text", LONG_TEXT,
+        True, False, figure="prepare_seconds",
+    ),
+)  # fmt: skip
