@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help=run, description=run.capitalize() + ".", epilog=JOB_NAMES))
     commands.add_parser("serve", help="serve the reference engine over HTTP (assay serve --help)", add_help=False)
     commands.add_parser("sentinel", help="accuracy or sensitivity of the sentinel model", add_help=False)
+    commands.add_parser("bench", help="speed against other engines, and of each toggle", add_help=False)
     report = commands.add_parser("report", help="make the page of a run record again")
     report.add_argument("record", type=Path, help="RUN.json, or RUN.partial.jsonl of a run that broke off")
     report.add_argument("--out", type=Path, help="where to write the page (default: beside the record)")
@@ -144,7 +145,13 @@ def _sentinel(arguments: list[str]) -> int:
     return sentinel(arguments)
 
 
-DELEGATED: dict[str, Callable[[list[str]], int]] = {"serve": _serve, "sentinel": _sentinel}
+def _bench(arguments: list[str]) -> int:
+    from harness.bench.cli import main as bench
+
+    return bench(arguments)
+
+
+DELEGATED: dict[str, Callable[[list[str]], int]] = {"bench": _bench, "serve": _serve, "sentinel": _sentinel}
 
 if __name__ == "__main__":
     sys.exit(main())

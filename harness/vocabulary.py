@@ -33,6 +33,10 @@ class Vocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def decode_plain(self, ids: Sequence[int]) -> str:
+        """Text of ``ids`` as a chat answer shows it: special tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
     def retokenize(self, ids: Sequence[int]) -> list[int]:
         """What an engine that goes through text makes of ``ids``."""
         return self.encode(self.decode(ids))

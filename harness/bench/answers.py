@@ -1,4 +1,4 @@
-"""Are two contestants' answers the same? Token for token against the oracle's; text for text where a server gives no ids.
+"""Are the answers the same? Token for token against the oracle's; text for text where a server gives no ids.
 
 Pure: no I/O. Nothing is called equal that was not compared.
 

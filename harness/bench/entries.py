@@ -1,4 +1,4 @@
-"""What the benchmark runs, as data. A toggle's benchmark is one :class:`Entry`: two settings of ``ours`` and a workload.
+"""What the benchmark runs, as data. A toggle's benchmark is one :class:`Entry`: two settings and a workload.
 
 The first seat is the one the others are compared with: a ratio is another seat's time over the first seat's, so that
 more is better for the first. ``goal`` is the least ratio that is wanted.
@@ -6,14 +6,15 @@ more is better for the first. ``goal`` is the least ratio that is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.bench.models import SENTINEL
 from harness.bench.workloads import Workload
+from harness.errors import UsageError
 
-Figure = Literal["seconds", "cpu_seconds", "encoder_seconds", "prepare_seconds", "latency"]
+Figure = Literal["seconds", "cpu_seconds", "encoder_seconds"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ class Entry:
     rounds: int = 10
     device: str = "cpu"
     dtype: str = "float32"
+    oracle: Literal["generate", "last seat"] = "generate"
+    """Whose answers are right: transformers' ``generate``, or, where nothing is generated, the last seat's."""
 
 
-COLD: Mapping[str, Any] = {}
+COLD: Mapping[str, Any] = {"prefix_cache": False}
 """The engine's settings against others: nothing that would remember an earlier round."""
 
 
@@ -52,8 +55,9 @@ def ours(name: str = "ours", kind: str = "ours", *, goal: float | None = None, *
 
 def toggle(name: str, title: str, workload: Workload, on: Any, off: Any, **rest: Any) -> Entry:
     """An entry that compares two settings of one toggle, ``goal`` being the least gain of ``on``."""
-    goal = rest.pop("goal", None)
-    seats = (ours(f"{name}={_word(on)}", **{name: on}), ours(f"{name}={_word(off)}", goal=goal, **{name: off}))
+    goal, kind = rest.pop("goal", None), rest.pop("kind", "ours")
+    names = (f"{name}={_word(on)}", f"{name}={_word(off)}")
+    seats = (ours(names[0], kind, **{name: on}), ours(names[1], kind, goal=goal, **{name: off}))
     return Entry(name, title, workload, seats, **rest)
 
 
@@ -124,7 +128,27 @@ ENTRIES: tuple[Entry, ...] = (
         "cross_request", "per_item", figure="encoder_seconds", goal=2.0,
     ),
     toggle(
+        "prefix_cache", "prompts seen before: keys and values kept, or computed again", LONG_TEXT, True, False,
+    ),
+    toggle(
         "avoid_retokenize", "making prompts ready: expansion in ids, or through text", LONG_TEXT,
-        True, False, figure="prepare_seconds",
+        True, False, kind="ours-prompts", oracle="last seat",
+    ),
+    Entry(
+        "native_decode", "4,000 ids of a slow tokenizer with 150,000 entries to text", Workload(8, (500, 500)),
+        (
+            Seat("native_decode=on", "ours-detokenizer", {"native_decode": True, "tokens": 150_000}),
+            Seat("native_decode=off", "ours-detokenizer", {"native_decode": False, "tokens": 150_000}, goal=20.0),
+        ),
+        oracle="last seat",
     ),
 )  # fmt: skip
+
+
+def choose(names: Sequence[str]) -> list[Entry]:
+    """Entries by name, all of them where none is named. Raises :class:`UsageError` listing the known ones."""
+    known = {entry.name: entry for entry in ENTRIES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"unknown entry {unknown[0]!r}; known: {', '.join(known)}")
+    return [known[name] for name in names] or list(ENTRIES)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from harness.bench.contestants.base import Contestant
 from harness.observation import Prompt
@@ -79,7 +80,7 @@ def decode_bandwidth(contestant: Contestant, prompt: Prompt, tokens: int) -> dic
 
     The prompt's own time is taken out by playing it once more with a single new token.
     """
-    weights = weight_bytes(contestant)
+    weights = weight_bytes(Path(contestant.setup.model))
     times = {}
     for new in (1, tokens + 1, 1, tokens + 1):  # the first turn of each captures, compiles and warms
         played = contestant.play([replace(prompt, max_new_tokens=new)], [0.0])
@@ -89,11 +90,15 @@ def decode_bandwidth(contestant: Contestant, prompt: Prompt, tokens: int) -> dic
     return {"seconds_a_token": seconds, "weight_bytes": weights, "copy": copied, "share": weights / seconds / copied}
 
 
-def weight_bytes(contestant: Any) -> float:
-    """Bytes of the weights that one decoded token reads: decoder layers and the head, not the vision tower, and of an
-    embedding table that is not the head's too, nothing."""
-    model = contestant.engine.runner.decoder.module
-    return float(sum(p.numel() * p.element_size() for p in (*model.decoder_parameters(),)))
+def weight_bytes(checkpoint: Path) -> int:
+    """Bytes of the weights that one decoded token reads, from the checkpoint's files: layers and head, not the vision
+    tower; an embedding table only where it is the head too."""
+    sizes: dict[str, int] = {}
+    for file in checkpoint.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            sizes |= {name: tensors.get_tensor(name).nbytes for name in tensors.keys() if "visual" not in name}  # noqa: SIM118
+    has_head = any("lm_head" in name for name in sizes)
+    return sum(size for name, size in sizes.items() if not (has_head and "embed_tokens" in name))
 
 
 def _finish(contestant: Contestant) -> None:

@@ -71,7 +71,9 @@ class WorkerProcess:
             code = None
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(STOP_SECONDS)
-            raise ContestantFailed(f"{self.name} ended with code {code} while it was to {verb}; {self._tail()}") from error
+            raise ContestantFailed(
+                f"{self.name} ended with code {code} while it was to {verb}; {self._tail()}"
+            ) from error
         if status == "error":
             raise ContestantFailed(f"{self.name} could not {verb}: {result}; log: {self.log}")
         return result
@@ -82,7 +84,7 @@ class WorkerProcess:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """This process's own less any engine settings in it, this checkout importable, the threads set for every library."""
+    """This process's own less any engine settings, this checkout importable, the threads set for every library."""
     kept: Mapping[str, str] = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), **dict.fromkeys(THREAD_VARIABLES, str(threads))}

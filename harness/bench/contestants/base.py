@@ -107,7 +107,7 @@ class Contestant(ABC):
     def serve(self, door: Door) -> None:
         """Answer everything that comes through the door."""
 
-    def prepare(self, prompts: Sequence[Prompt]) -> None:
+    def prepare(self, prompts: Sequence[Prompt]) -> None:  # noqa: B027
         """What a client would do before the round, such as opening image files. Not timed."""
 
     def cpu_seconds(self) -> float | None:
@@ -118,7 +118,7 @@ class Contestant(ABC):
         """Running totals of this contestant's own."""
         return {}
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """End what was started."""
 
     def play(self, prompts: Sequence[Prompt], arrivals: Sequence[float]) -> Played:

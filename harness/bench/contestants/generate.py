@@ -48,15 +48,15 @@ class OneByOne(Contestant):
         """As the processor makes them from text; refused where it makes other ids than the prompt's."""
         texts = [self.processor.tokenizer.decode(prompt.ids) for prompt in batch]
         images = [self._images[prompt.name] for prompt in batch]
-        inputs = self.processor(
-            text=texts, images=images if any(images) else None, padding=True, return_tensors="pt"
-        )
+        inputs = self.processor(text=texts, images=images if any(images) else None, padding=True, return_tensors="pt")
         self._check(batch, inputs)
         return inputs
 
     def _check(self, batch: Sequence[Prompt], inputs: Any) -> None:
         image = self.model.config.image_token_id
-        for prompt, ids, mask in zip(batch, inputs["input_ids"].tolist(), inputs["attention_mask"].tolist(), strict=True):
+        for prompt, ids, mask in zip(
+            batch, inputs["input_ids"].tolist(), inputs["attention_mask"].tolist(), strict=True
+        ):
             run = [i for i, real in zip(ids, mask, strict=True) if real and i != image]
             if run != [i for i in prompt.ids if i != image]:
                 raise ValueError(f"{prompt.name}: the processor made other ids than were asked for")

@@ -9,7 +9,8 @@ from harness.bench.pictures import open_pictures
 from harness.observation import Prompt
 from reference_engine.config import EngineConfig
 from reference_engine.engine import Engine
-from reference_engine.request import Request, SamplingParams
+from reference_engine.request import Request
+from reference_engine.sampling_params import SamplingParams
 
 FIGURES = {"encoder_seconds": "encoder_seconds_total", "steps": "steps_total"}
 """What is reported of it -> the engine's own counter."""
@@ -33,7 +34,8 @@ class Ours(Contestant):
                 engine.submit(self._requests[prompt.name])
             for output in engine.step():
                 if (answer := output.answer) is not None:
-                    door.answer(answer.request_id, answer.output_ids, error=answer.error and str(answer.error))
+                    error = None if answer.error is None else str(answer.error)
+                    door.answer(answer.request_id, answer.output_ids, error=error)
 
     def figures(self) -> dict[str, float]:
         counters = self.engine.counters()

@@ -55,9 +55,12 @@ class Served(Contestant):
 
     async def _serve(self, door: Door) -> None:
         limits = httpx2.Limits(max_connections=256)
-        async with httpx2.AsyncClient(
-            base_url=self.server.url, timeout=ANSWER_SECONDS, trust_env=False, limits=limits
-        ) as client, asyncio.TaskGroup() as group:
+        async with (
+            httpx2.AsyncClient(
+                base_url=self.server.url, timeout=ANSWER_SECONDS, trust_env=False, limits=limits
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
             while door.is_open:
                 await asyncio.to_thread(door.wait)
                 for prompt in door.arrived():

@@ -15,12 +15,12 @@ os.environ |= {
 }  # fmt: skip
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
-import torch  # noqa: E402
-from vllm import LLM, SamplingParams  # noqa: E402
+import torch
+from vllm import LLM, SamplingParams
 
-from harness.bench.contestants.base import Contestant, Door, Setup  # noqa: E402
-from harness.bench.pictures import open_pictures  # noqa: E402
-from harness.observation import Prompt  # noqa: E402
+from harness.bench.contestants.base import Contestant, Door, Setup
+from harness.bench.pictures import open_pictures
+from harness.observation import Prompt
 
 
 class VLLM(Contestant):

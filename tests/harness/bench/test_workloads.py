@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from harness.bench.models import checkpoint
+from harness.bench.workloads import Workload, arrivals
+from harness.vocabulary import Vocabulary
+from reference_engine.sentinels import resolve_model
+
+MIXED = Workload(12, (2, 9), images=(1, 2), cells=(1, 3), words=(1, 4))
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary(resolve_model("sentinel-qwen2.5-vl"))
+
+
+def test_requests_follow_from_the_seed_and_stay_within_their_ranges(vocabulary: Vocabulary) -> None:
+    prompts = MIXED.prompts(vocabulary)
+    assert prompts == MIXED.prompts(vocabulary)
+    assert len({prompt.name for prompt in prompts}) == 12
+    for prompt in prompts:
+        assert 2 <= prompt.max_new_tokens <= 9
+        assert 1 <= len(prompt.pictures) <= 2
+        assert prompt.ids.count(vocabulary.placeholder) == len(prompt.pictures)
+        assert all(picture.width % 28 == 0 and picture.width <= 84 for picture in prompt.pictures)
+    assert len({prompt.max_new_tokens for prompt in prompts}) > 1
+
+
+def test_a_share_is_the_first_ones(vocabulary: Vocabulary) -> None:
+    assert MIXED.prompts(vocabulary, 0.25) == MIXED.prompts(vocabulary)[:3]
+
+
+def test_arrivals_are_a_process_of_the_rate_that_begins_at_once() -> None:
+    moments = arrivals(2000, 50.0)
+    assert moments[0] == 0.0
+    assert moments == sorted(moments)
+    gaps = [b - a for a, b in pairwise(moments)]
+    assert fmean(gaps) == pytest.approx(1 / 50, rel=0.1)
+    assert sum(gap > 1 / 50 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.04)
+    assert arrivals(3, 0.0) == [0.0, 0.0, 0.0]
+
+
+def test_the_sentinel_that_is_benchmarked_has_no_end_token(tmp_path: Path) -> None:
+    model = checkpoint("sentinel-qwen2.5-vl", tmp_path)
+    assert '"eos_token_id": null' in (model / "config.json").read_text()
+    assert '"eos_token_id": null' in (model / "generation_config.json").read_text()
+    before = (model / "config.json").stat().st_mtime_ns
+    assert checkpoint("sentinel-qwen2.5-vl", tmp_path) == model
+    assert (model / "config.json").stat().st_mtime_ns == before
