@@ -135,7 +135,7 @@ ENTRIES: tuple[Entry, ...] = (
         True, False, kind="ours-prompts", oracle="last seat",
     ),
     Entry(
-        "native_decode", "4,000 ids of a slow tokenizer with 150,000 entries to text", Workload(8, (500, 500)),
+        "native_decode", "20,000 ids of a slow tokenizer with 150,000 entries to text", Workload(4, (5000, 5000)),
         (
             Seat("native_decode=on", "ours-detokenizer", {"native_decode": True, "tokens": 150_000}),
             Seat("native_decode=off", "ours-detokenizer", {"native_decode": False, "tokens": 150_000}, goal=20.0),

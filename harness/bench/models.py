@@ -64,37 +64,30 @@ def _copy_sentinel(name: str, directory: Path) -> None:
 
 
 def _make_random(name: str, directory: Path) -> None:
-    """Weights from seed 0; a bfloat16 file where float32 would not be run."""
+    """The sentinel with a text model of another size and weights from seed 0; a bfloat16 file where float32 would not
+    be run."""
     import torch
-    from transformers import Qwen2_5_VLForConditionalGeneration
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    from reference_engine.sentinels.architecture import save_checkpoint
-    from reference_engine.sentinels.tokenizer import save_tokenizer
-
-    config = random_config(SIZES[name], save_tokenizer(directory))
+    _copy_sentinel(SENTINEL, directory)
+    (directory / "model.safetensors").unlink()
+    file = directory / "config.json"
+    file.write_text(json.dumps(resized(json.loads(file.read_text()), SIZES[name])))
     torch.manual_seed(0)
-    model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.pad_token_id = config.text_config.pad_token_id
-    save_checkpoint(model.to(torch.bfloat16) if name in BFLOAT16 else model, directory)
+    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig.from_pretrained(directory))
+    model.generation_config.pad_token_id = model.config.text_config.pad_token_id
+    model.to(torch.bfloat16 if name in BFLOAT16 else torch.float32).save_pretrained(directory)
 
 
-def random_config(size: Mapping[str, Any], tokenizer: Any) -> Any:
-    """The sentinel's configuration with another text model; the vision tower keeps its size."""
-    from transformers import Qwen2_5_VLConfig
-
-    from reference_engine.sentinels.architecture import build_config
-
-    made = build_config(tokenizer).to_dict()
-    text = made["text_config"] | dict(size)
-    quarter = size["hidden_size"] // size["num_attention_heads"] // 8
-    rotary = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [quarter, 3 * quarter // 2, 3 * quarter // 2]}
-    text |= {"rope_parameters": rotary, "initializer_range": 0.02, "eos_token_id": None}
+def resized(config: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's configuration with another text model; the vision tower keeps its size."""
+    eighth = size["hidden_size"] // size["num_attention_heads"] // 8
+    rotary = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [eighth, 3 * eighth // 2, 3 * eighth // 2]}
+    text = {**config["text_config"], **size, "rope_parameters": rotary, "initializer_range": 0.02}
     del text["layer_types"]
-    vision = made["vision_config"] | {"out_hidden_size": size["hidden_size"]}
-    ids = {name: value for name, value in made.items() if name.endswith("_token_id")}
-    return Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, tie_word_embeddings=size["tie_word_embeddings"], **ids
-    )
+    vision = {**config["vision_config"], "out_hidden_size": size["hidden_size"]}
+    tied = size["tie_word_embeddings"]
+    return {**config, "text_config": text, "vision_config": vision, "tie_word_embeddings": tied}
 
 
 MODELS: Mapping[str, Callable[[str, Path], None]] = {SENTINEL: _copy_sentinel} | dict.fromkeys(SIZES, _make_random)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
 import pytest
+import torch
 
-from harness.bench.models import checkpoint
+from harness.bench.models import SIZES, checkpoint, resized
 from harness.bench.workloads import Workload, arrivals
 from harness.vocabulary import Vocabulary
 from reference_engine.sentinels import resolve_model
@@ -52,3 +54,14 @@ def test_the_sentinel_that_is_benchmarked_has_no_end_token(tmp_path: Path) -> No
     before = (model / "config.json").stat().st_mtime_ns
     assert checkpoint("sentinel-qwen2.5-vl", tmp_path) == model
     assert (model / "config.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("random-0.5b", 0.49e9), ("random-3b", 3.1e9), ("random-7b", 7.6e9)])
+def test_random_models_have_the_size_that_they_are_named_after(name: str, parameters: float) -> None:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    sentinel = json.loads((resolve_model("sentinel-qwen2.5-vl") / "config.json").read_text())
+    config = Qwen2_5_VLConfig.from_dict(resized(sentinel, SIZES[name]))
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    assert sum(weight.numel() for weight in model.parameters()) == pytest.approx(parameters, rel=0.02)
