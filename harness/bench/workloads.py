@@ -45,10 +45,12 @@ class Workload:
 
     def _question(self, rng: Generator) -> Question:
         from reference_engine.sentinels.digits import shared_bank
-        from reference_engine.sentinels.tasks import CELL, WORDS, make_image
+        from reference_engine.sentinels.tasks import CELL, WORDS, Limits, make_image
 
         shapes = [(_draw(rng, self.cells), _draw(rng, self.cells)) for _ in range(_draw(rng, self.images))]
-        images = [make_image(rng, shared_bank("test", CELL), shape, 0.0).to_pil() for shape in shapes]
+        images = [
+            make_image(rng, shared_bank("test", CELL), shape, Limits(large_digits=0.0)).to_pil() for shape in shapes
+        ]
         words = [WORDS[int(i)] for i in rng.integers(len(WORDS), size=_draw(rng, self.words))]
         asked = f"image{_draw(rng, (1, len(images)))} row1 read" if images else ""
         return Question(images, " ".join([*words, asked]).strip(), "")
