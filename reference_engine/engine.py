@@ -28,12 +28,12 @@ from reference_engine.graphs import choose_recorder
 from reference_engine.integrity import check_scheduler
 from reference_engine.live_request import LiveRequest, cached_tokens
 from reference_engine.loading import load
-from reference_engine.logprobs import PromptLogprobs, check_start
+from reference_engine.logprobs import check_start
 from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder, prompt_field
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
-from reference_engine.sampler import NOT_FINITE, Sampled, sample
+from reference_engine.sampler import NOT_FINITE, Sampled
 from reference_engine.sampling_params import check_sampling, seed_of
 from reference_engine.scheduler import Chunk, Scheduler
 from reference_engine.vision import VisionStage
@@ -107,7 +107,7 @@ class Engine:
         scores = None
         if request.logprob_start is not None:
             spans = [span for item in prompt.items for span in item.spans]
-            scores = PromptLogprobs(prompt.ids, spans, request.logprob_start, request.top_logprobs)
+            scores = self.seams.prompt_logprobs(prompt.ids, spans, request.logprob_start, request.top_logprobs)
         self._live[request.request_id] = lives = [
             LiveRequest.start(request, prompt, self.codec.detokenizer(), self.geometry.eos_ids, index, scores)
             for index in range(request.sampling.n)
@@ -244,7 +244,7 @@ class Engine:
         sampling = [chunk for chunk in chunks if chunk.samples]
         try:
             logits_NV = self.runner.run(chunks)
-            results = sample(logits_NV, [chunk.live.sampling for chunk in sampling])
+            results = self.seams.sample(logits_NV, [chunk.live.sampling for chunk in sampling])
         except Exception as error:
             logger.exception("a step over %d requests failed", len(chunks))
             for chunk in chunks:

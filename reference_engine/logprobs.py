@@ -55,10 +55,14 @@ class PromptLogprobs:
         self.made: list[TokenLogprob | None] = [None] if start == 0 else []
 
     @property
+    def place(self) -> int:
+        """The first position that is not made."""
+        return self._start + len(self.made)
+
+    @property
     def next(self) -> int | None:
-        """The first position that is not made; the token before it must be computed. None if there is none."""
-        place = self._start + len(self.made)
-        return place if place < len(self._ids_L) else None
+        """The same: the token before it must be computed. None if there is no such position."""
+        return self.place if self.place < len(self._ids_L) else None
 
     @property
     def are_numbers(self) -> bool:
@@ -67,11 +71,13 @@ class PromptLogprobs:
     def fill(self, first: int, hidden_TE: Tensor, logits: Callable[[Tensor], Tensor]) -> None:
         """From the hidden states of tokens ``first`` and following; ``logits`` maps [N, E] to [N, V]."""
         last = min(first + len(hidden_TE), len(self._ids_L) - 1)
-        if self.next is None or self.next > last:
+        if self.place > last:
             return
-        if self.next <= first:
-            raise ValueError(f"tokens from {first} on were computed; log-probabilities are missing from {self.next} on")
-        places_N = torch.arange(self.next, last + 1)
+        if self.place <= first:
+            raise ValueError(
+                f"tokens from {first} on were computed; log-probabilities are missing from {self.place} on"
+            )
+        places_N = torch.arange(self.place, last + 1)
         predicted_N = self._predicted_L[places_N]
         made: list[TokenLogprob] = []
         for part_N in places_N[predicted_N].split(SLICE):

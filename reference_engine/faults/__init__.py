@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from reference_engine.errors import ConfigError
-from reference_engine.faults import detokenizing, placeholders, positions, serving, vision
+from reference_engine.faults import detokenizing, placeholders, positions, sampling, serving, vision
 from reference_engine.faults.catalogue import Fault
 from reference_engine.faults.seams import CLEAN, Seams
 
 FAULTS: dict[str, Fault] = {
-    fault.id: fault for module in (vision, placeholders, positions, detokenizing, serving) for fault in module.FAULTS
+    fault.id: fault
+    for module in (vision, placeholders, positions, detokenizing, sampling, serving)
+    for fault in module.FAULTS
 }
 
 __all__ = ["CLEAN", "FAULTS", "Fault", "Seams", "plant"]

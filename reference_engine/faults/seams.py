@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reference_engine import encoder_cache, prefix_cache
+from reference_engine import encoder_cache, prefix_cache, sampler
 from reference_engine.detokenizer import Detokenizer, SpelledText
+from reference_engine.logprobs import PromptLogprobs
 from reference_engine.multimodal import content_key, mrope, placeholders
 from reference_engine.vision import split_rows
 
@@ -27,6 +28,8 @@ class Seams:
     image_window: Callable[..., tuple[slice, slice]] = encoder_cache.image_window
     unpin_removed: Callable[..., None] = encoder_cache.EncoderCache.unpin
     cached_prefix: Callable[..., list[int]] = prefix_cache.cached_prefix
+    sample: Callable[..., Any] = sampler.sample
+    prompt_logprobs: Callable[..., PromptLogprobs] = PromptLogprobs
     split_rows: Callable[..., Any] = split_rows
     detokenizer: Callable[..., Detokenizer] = SpelledText
 

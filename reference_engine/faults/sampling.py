@@ -1,0 +1,78 @@
+"""Faults of sampling and log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from reference_engine.errors import RequestError
+from reference_engine.faults.catalogue import Fault
+from reference_engine.logprobs import PromptLogprobs
+from reference_engine.philox import Draws
+from reference_engine.sampler import Sampled, SampleRow, sample
+
+
+def draw_by_row(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
+    """Random numbers belong to the rows of the batch, not to the requests in them."""
+    for i, row in enumerate(rows):
+        row.draws = Draws(row.draws.seed, i)
+    return sample(logits_BV, rows)
+
+
+def start_unexpanded(ids: Sequence[int], spans: Sequence[tuple[int, int]], start: int, top: int) -> PromptLogprobs:
+    """``start`` is counted in the prompt before placeholders are expanded."""
+    for low, high in spans:
+        start += high - low if low < start else 0
+    return PromptLogprobs(ids, spans, min(start, len(ids)), top)
+
+
+class Shifted(PromptLogprobs):
+    """In every chunk but the first, the hidden states of other positions."""
+
+    def fill(self, first: int, hidden_TE: Tensor, logits: Callable[[Tensor], Tensor]) -> None:
+        super().fill(first, hidden_TE.roll(1, 0) if first else hidden_TE, logits)
+
+
+class OnlyComputed(PromptLogprobs):
+    """What came from the prefix cache has none."""
+
+    @property
+    def next(self) -> int | None:
+        return None
+
+    def fill(self, first: int, hidden_TE: Tensor, logits: Callable[[Tensor], Tensor]) -> None:
+        self._start += max(0, first + 1 - self.place)
+        super().fill(first, hidden_TE, logits)
+
+
+def _fault(fault_id: str, reference: str, summary: str, acts_when: str, **replaces: Callable[..., Any]) -> Fault:
+    return Fault(fault_id, reference, summary, INVARIANTS[fault_id], replaces, acts_when)
+
+
+INVARIANTS = {
+    "draw-by-row": "11: neighbours do not change an answer",
+    "F3-11": "6: positions are counted in one way, that of the prompt as run",
+    "F3-20": "7: each log-probability belongs to its token",
+    "F3-21": "7: len(ids) == len(logprobs), cold and warm",
+}
+FAULTS = (
+    _fault(
+        "draw-by-row", "analogue of one random generator for a whole batch",
+        "what a request draws depends on its row in the batch", "requests with a temperature meet or leave a batch",
+        sample=draw_by_row,
+    ),
+    _fault(
+        "F3-11", "strands-sglang#33", "logprob_start counts image placeholders as one token each",
+        "an image stands before logprob_start", prompt_logprobs=start_unexpanded,
+    ),
+    _fault(
+        "F3-20", "vllm#29216 (from #26060)", "prompt log-probabilities of other positions, after the first chunk",
+        "chunked_prefill cuts the prompt", prompt_logprobs=Shifted,
+    ),
+    _fault(
+        "F3-21", "vllm#13105", "prompt tokens that came from the prefix cache have no log-probability",
+        "prefix_cache is hit", prompt_logprobs=OnlyComputed,
+    ),
+)  # fmt: skip
