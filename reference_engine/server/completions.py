@@ -142,9 +142,16 @@ class _Logprobs:
         return {
             "tokens": [name(token) for token, _ in made],
             "token_logprobs": [one.logprob for _, one in made],
-            "top_logprobs": [{name(other): p for other, p in reversed(one.top)} for _, one in made],
+            "top_logprobs": [self._likeliest(token, one) for token, one in made],
             "text_offset": offsets,
         }
+
+    def _likeliest(self, token: int, one: TokenLogprob) -> dict[str, float]:
+        """The likeliest first; the token itself is among them, if only as the last."""
+        found: dict[str, float] = {}
+        for other, logprob in (*one.top, (token, one.logprob)):
+            found.setdefault(self._codec.name(other), logprob)
+        return found
 
 
 def _evidence(answer: Answer) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def test_logprobs_are_four_lists_of_one_length(client: Client) -> None:
     logprobs = ask(client, prompt="hé!", logprobs=2)["choices"][0]["logprobs"]
     assert logprobs["tokens"] == ["h", "\ufffd", "\ufffd", "!"]
     assert logprobs["token_logprobs"] == [-0.5] * 4
-    assert logprobs["top_logprobs"] == [{"(": -0.25, ")": -1.0}] * 4
+    assert [list(top.items()) for top in logprobs["top_logprobs"]] == [
+        [("(", -0.25), (")", -1.0), (token, -0.5)] for token in logprobs["tokens"]
+    ]
     assert logprobs["text_offset"] == [0, 1, 1, 2]
     assert ask(client, prompt="a", logprobs=0)["choices"][0]["logprobs"]["tokens"] == ["a"]
 
