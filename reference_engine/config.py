@@ -28,6 +28,8 @@ class EngineConfig:
     attention: Attention = "auto"
     """Who attends in the decoder: plain PyTorch, or our Triton kernels; ``auto`` takes those on any device but the CPU.
     """
+    tensor_parallel: int = 1
+    """Devices that share every decoder layer; on a CPU, processes."""
     avoid_retokenize: bool = field(default=True, metadata={"toggle": True, "source": "sglang#26555"})
     """Expand placeholders in the caller's own ids; off: decode, expand as text, tokenize again (drifts)."""
     native_decode: bool = field(default=True, metadata={"toggle": True, "source": "sglang#25309"})

@@ -58,9 +58,10 @@ class Engine:
             self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions
         )
         self.vision = VisionStage(loaded.encode, config.vit_batching, self.seams.split_rows)
+        self._close = loaded.close
         self.scheduler = Scheduler(config, self.cache, self.seams)
         recorder = choose_recorder(config.device) if config.cuda_graph else None
-        self.runner = ModelRunner(loaded.model, self.cache, loaded.backend, self.seams, recorder)
+        self.runner = ModelRunner(loaded.decoder, self.cache, loaded.backend, self.seams, recorder)
         self._live: dict[str, list[LiveRequest]] = {}
         """The choices of each request that are not finished."""
         self._outputs: list[StepOutput] = []
@@ -149,6 +150,10 @@ class Engine:
     def flush_cache(self) -> None:
         """Forget everything that was kept for later requests. What runs goes on, and leaves nothing behind."""
         self.scheduler.flush()
+
+    def close(self) -> None:
+        """End the processes that share the model, if there are any. Nothing can run after it."""
+        self._close()
 
     def has_work(self) -> bool:
         return bool(self._live or self._outputs)

@@ -95,10 +95,13 @@ class KVCache:
         if scrub:
             self.pool.forget(blocks)
             own = [block for block in blocks if self.pool.owners[block] == 1]
-            self.keys_NKSHD[:, own] = 0
-            self.values_NKSHD[:, own] = 0
+            self.zero(own)
         self.pool.release(blocks)
         self._free_lanes.append(lane)
+
+    def zero(self, blocks: Sequence[int]) -> None:
+        self.keys_NKSHD[:, blocks] = 0
+        self.values_NKSHD[:, blocks] = 0
 
     def check_idle(self) -> None:
         """Raise :class:`BlockLeak` unless no lane is open and no block owned."""
@@ -127,3 +130,7 @@ class KVCache:
     def block_table(self, lanes: Sequence[int] | Tensor, longest: int) -> Tensor:
         """Blocks of each lane, in order, wide enough for ``longest`` tokens: int64 [B, blocks]."""
         return self._table[lanes, : self.blocks_for(longest)]
+
+    def copy_rows(self, lanes: Sequence[int], table_BK: Tensor) -> None:
+        """Take over rows of the table of a cache in another process, which alone allocates blocks."""
+        self._table[lanes] = table_BK

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from reference_engine import hf
 from reference_engine.attention import Backend
@@ -13,11 +16,14 @@ from reference_engine.config import EngineConfig
 from reference_engine.detokenizer import SpelledText
 from reference_engine.errors import ConfigError
 from reference_engine.kv_cache import KVCache
+from reference_engine.model_runner import Decoder, ModelRunner
 from reference_engine.multimodal.encoding import encoder
 from reference_engine.multimodal.families import family_of, known
 from reference_engine.multimodal.families.grid import GridFamily
 from reference_engine.multimodal.families.sliced import sliced
 from reference_engine.multimodal.family import Family
+from reference_engine.parallel.collectives import Collectives
+from reference_engine.parallel.driver import ShardedDecoder
 from reference_engine.selftest import check_invariant, check_packed, plain_cases
 from reference_engine.sentinels import resolve_model
 from reference_engine.tokenizer import Codec, MakesDetokenizer, load_codec
@@ -28,38 +34,77 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loaded:
-    model: hf.Model
+    decoder: Decoder
+    """The model, or its share and what binds it to the other ranks."""
     codec: Codec
     family: Family
     encode: Encoder
     geometry: hf.Geometry
     cache: KVCache
     backend: Backend
+    close: Callable[[], None]
 
 
 def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> Loaded:
     """Load and check. Raises :class:`ConfigError` for whatever the configuration or the checkpoint makes impossible."""
-    for name in ("block_size", "num_blocks", "max_batch_size", "max_prompt_tokens", "encoder_rows"):
+    counts = ("block_size", "num_blocks", "max_batch_size", "max_prompt_tokens", "encoder_rows", "tensor_parallel")
+    for name in counts:
         if getattr(config, name) < 1:
             raise ConfigError(f"{name}: {getattr(config, name)} is not at least 1")
     path = resolve_model(config.model)
-    checkpoint = hf.load_checkpoint(path, known, dtype=config.dtype, device=config.device)
+    ranks = config.tensor_parallel
+    checkpoint = hf.load_checkpoint(path, known, dtype=config.dtype, device=config.device if ranks == 1 else "cpu")
     model, geometry = checkpoint.model, checkpoint.geometry
     codec = load_codec(path, geometry.vocabulary, config, detokenizer)
     family = _family(checkpoint, codec, config.slice_rows)
     cases = plain_cases(model, geometry, family, codec)
+    spread = None if ranks == 1 else spread_over_ranks(config, model)
     model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
-    backend, encode = choose_backend(config), encoder(model, family)
-    difference = check_packed(model, encode, backend, cases, geometry)
+    encode, backend = encoder(model, family), choose_backend(config)
+    decoder: Decoder = model
+    new_cache: Callable[..., KVCache] = KVCache
+    close: Callable[[], None] = _nothing
+    if spread is not None:
+        decoder, backend, new_cache, close = spread, spread.backend(backend), spread.new_cache, spread.close
+
+    def make_cache(**numbers: int) -> KVCache:
+        return new_cache(
+            layers=geometry.layers, heads=geometry.kv_heads, width=geometry.key_width, dtype=model.dtype,
+            device=str(model.device), **numbers,
+        )  # fmt: skip
+
+    def make_runner(**numbers: int) -> ModelRunner:
+        return ModelRunner(decoder, make_cache(**numbers), backend)
+
+    difference = check_packed(make_runner, encode, cases, model.dtype)
     logger.info("loaded %s; packed and plain forward differ by %.1e of the largest logit", config.model, difference)
     if config.batch_invariant:
-        check_invariant(model, encode, backend, cases, geometry)
-    cache = KVCache(
-        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.key_width, blocks=config.num_blocks,
-        block_size=config.block_size, lanes=config.max_batch_size, longest=geometry.context,
-        dtype=model.dtype, device=config.device,
-    )  # fmt: skip
-    return Loaded(model, codec, family, encode, geometry, cache, backend)
+        check_invariant(make_runner, encode, cases)
+    cache = make_cache(
+        blocks=config.num_blocks, block_size=config.block_size, lanes=config.max_batch_size, longest=geometry.context
+    )
+    return Loaded(decoder, codec, family, encode, geometry, cache, backend, close)
+
+
+def _nothing() -> None:
+    """What there is to close in one process."""
+
+
+def spread_over_ranks(config: EngineConfig, model: hf.Model) -> ShardedDecoder:
+    """The first rank's share of the model, bound to those of the others."""
+    for name in ("batch_invariant", "cuda_graph"):
+        if getattr(config, name):
+            ranks = config.tensor_parallel
+            raise ConfigError(f"tensor_parallel: {ranks} does not go with {name}; turn one of them off")
+    return ShardedDecoder(config, model)
+
+
+def load_share(config: EngineConfig, collectives: Collectives, device: torch.device) -> hf.Model:
+    """Another rank's share: the decoder, ready to run steps."""
+    model = hf.load_checkpoint(resolve_model(config.model), known, dtype=config.dtype, device="cpu").model
+    model.keep_share(collectives, device, decoder_only=True)
+    model.use_paged_attention(segments=False)
+    return model
 
 
 def choose_backend(config: EngineConfig) -> Backend:

@@ -8,13 +8,13 @@ milliseconds on the sentinel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from reference_engine.attention import Backend
 from reference_engine.config import EngineConfig
 from reference_engine.detokenizer import NoText
 from reference_engine.errors import ConfigError
@@ -33,6 +33,8 @@ from reference_engine.vision import Encoder
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 """Largest difference of a logit, as a share of the largest logit."""
+MakesRunner = Callable[..., ModelRunner]
+"""Takes the numbers of a :class:`KVCache` that are not the model's: blocks, block_size, lanes, longest."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,14 @@ def probe_image() -> Image.Image:
     return Image.fromarray(values_HW3.numpy())
 
 
-def check_packed(model: Model, encode: Encoder, backend: Backend, cases: list[Case], geometry: Geometry) -> float:
+def check_packed(make_runner: MakesRunner, encode: Encoder, cases: list[Case], dtype: torch.dtype) -> float:
     """Largest relative difference of a logit. Raises :class:`ConfigError` where it is more than rounding."""
-    packed = _packed_logits(model, encode, backend, geometry, cases, cut=True)
+    packed = _packed_logits(make_runner, encode, cases, cut=True)
     worst = 0.0
     for case, logits_2V in zip(cases, packed, strict=True):
         error = (logits_2V - case.expected_2V).abs().max() / case.expected_2V.abs().max()
         worst = max(worst, float(error.nan_to_num(nan=float("inf"))))
-    allowed = TOLERANCE[model.dtype]
+    allowed = TOLERANCE[dtype]
     if not worst <= allowed:
         raise ConfigError(
             f"model: packed and plain forward differ by {worst:.2g} of the largest logit (allowed {allowed:g}); "
@@ -80,11 +82,11 @@ def check_packed(model: Model, encode: Encoder, backend: Backend, cases: list[Ca
     return worst
 
 
-def check_invariant(model: Model, encode: Encoder, backend: Backend, cases: list[Case], geometry: Geometry) -> None:
+def check_invariant(make_runner: MakesRunner, encode: Encoder, cases: list[Case]) -> None:
     """Raise :class:`ConfigError` unless each prompt, alone and whole, gets the bits that it gets cut and in company."""
-    together = _packed_logits(model, encode, backend, geometry, cases, cut=True)
+    together = _packed_logits(make_runner, encode, cases, cut=True)
     for case, logits_2V in zip(cases, together, strict=True):
-        [alone_2V] = _packed_logits(model, encode, backend, geometry, [case], cut=False)
+        [alone_2V] = _packed_logits(make_runner, encode, [case], cut=False)
         if not torch.equal(alone_2V, logits_2V):
             worst = float((alone_2V - logits_2V).abs().max())
             raise ConfigError(
@@ -93,17 +95,11 @@ def check_invariant(model: Model, encode: Encoder, backend: Backend, cases: list
             )
 
 
-def _packed_logits(
-    model: Model, encode: Encoder, backend: Backend, geometry: Geometry, cases: list[Case], *, cut: bool
-) -> list[Tensor]:
+def _packed_logits(make_runner: MakesRunner, encode: Encoder, cases: list[Case], *, cut: bool) -> list[Tensor]:
     """Logits [2, V] of each case, all cases in one row. ``cut``: prompts in two chunks, which cuts the image."""
     longest = max(len(case.prompt.ids) for case in cases) + 1
-    cache = KVCache(
-        layers=geometry.layers, heads=geometry.kv_heads, width=geometry.key_width, blocks=longest, block_size=4,
-        lanes=len(cases), longest=longest, dtype=model.dtype, device=str(model.device),
-    )  # fmt: skip
-    runner = ModelRunner(model, cache, backend)
-    lives = [_admit(encode, cache, case) for case in cases]
+    runner = make_runner(blocks=longest, block_size=4, lanes=len(cases), longest=longest)
+    lives = [_admit(encode, runner.cache, case) for case in cases]
     starts = [live.prompt_length // 2 if cut else 0 for live in lives]
     if cut:
         runner.run([Chunk(live, 0, start) for live, start in zip(lives, starts, strict=True)])

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from reference_engine.attention import PagedStep
 from reference_engine.batch_invariant import install
 from reference_engine.hf import library
+from reference_engine.parallel.collectives import Collectives
+from reference_engine.parallel.shard import shard_layers
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,15 @@ class Model:
                 module.proj = PatchLinear(module.proj)
         if batch_invariant:
             install(self._model)
+
+    def keep_share(self, collectives: Collectives, device: torch.device, *, decoder_only: bool = False) -> None:
+        """Cut the decoder's layers to one rank's share and move what that rank needs to its device."""
+        text = self._model.config.get_text_config()
+        shard_layers(self._decoder, (text.num_attention_heads, text.num_key_value_heads), collectives)
+        if decoder_only:
+            self._decoder.embed_tokens = nn.Identity()
+        (self._decoder if decoder_only else self._model).to(device)
+        self.device = device
 
     def plain_logits(self, ids: Sequence[int], kinds: Sequence[int], tensors: Mapping[str, Tensor]) -> Tensor:
         """transformers' own forward over one prompt, before our attention is in place: float32 [tokens, V].

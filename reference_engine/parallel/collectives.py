@@ -1,0 +1,42 @@
+"""What ranks exchange in a step: sums and broadcasts, over gloo on CPUs and over NCCL (RCCL on AMD cards) otherwise.
+
+A process group of its own, met through a file: no ports, and several engines in one process do not meet.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TIMEOUT = timedelta(minutes=5)
+"""A collective that takes longer has lost a rank."""
+
+
+class Collectives:
+    """One rank's end. Blocks until all ranks have come."""
+
+    def __init__(self, meeting_place: Path, rank: int, ranks: int, device: torch.device) -> None:
+        self.rank, self.ranks = rank, ranks
+        store = dist.FileStore(str(meeting_place), ranks)
+        if device.type == "cpu":
+            self._group = dist.ProcessGroupGloo(store, rank, ranks, timeout=TIMEOUT)
+        else:
+            torch.cuda.set_device(device)
+            self._group = dist.ProcessGroupNCCL(store, rank, ranks, TIMEOUT)
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over ranks, in place."""
+        self._group.allreduce([x]).wait()
+        return x
+
+    def from_driver(self, x: Tensor) -> Tensor:
+        """Rank 0's tensor, in place of whatever the others hold."""
+        self._group.broadcast(x, 0).wait()
+        return x
+
+    def close(self) -> None:
+        self._group.shutdown()
