@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,12 +22,15 @@ class Collectives:
 
     def __init__(self, meeting_place: Path, rank: int, ranks: int, device: torch.device) -> None:
         self.rank, self.ranks = rank, ranks
-        store = dist.FileStore(str(meeting_place), ranks)
+        store = dist.FileStore(str(meeting_place), ranks)  # type: ignore[attr-defined]  # exported, but not by name
+        self._group: Any
         if device.type == "cpu":
-            self._group = dist.ProcessGroupGloo(store, rank, ranks, timeout=TIMEOUT)
+            self._group = dist.ProcessGroupGloo(store, rank, ranks, TIMEOUT)
         else:
             torch.cuda.set_device(device)
-            self._group = dist.ProcessGroupNCCL(store, rank, ranks, TIMEOUT)
+            options = dist.ProcessGroupNCCL.Options()
+            options._timeout = TIMEOUT
+            self._group = dist.ProcessGroupNCCL(store, rank, ranks, options)
 
     def sum(self, x: Tensor) -> Tensor:
         """The sum over ranks, in place."""
