@@ -36,6 +36,8 @@ class EngineConfig:
     """Text of a slow tokenizer by its own decoder, special ids filtered; off: through transformers' options."""
     skip_tokenizer_init: bool = field(default=False, metadata={"toggle": True, "source": "sglang#18378"})
     """Load no tokenizer: ids in, ids out; text, messages and stop strings are refused."""
+    reuse_processor_output: bool = field(default=True, metadata={"toggle": True, "source": "sglang#26116"})
+    """Use pixels and positions of a processor's output that a request carries, once they are shown to be its own."""
     vit_batching: ViTBatching = field(default="cross_request", metadata={"toggle": True, "source": "sglang#25910"})
     """Encode the images of all waiting requests in one pass, or one item a pass."""
     chunked_prefill: int = field(default=0, metadata={"toggle": True})

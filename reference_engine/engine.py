@@ -30,7 +30,8 @@ from reference_engine.live_request import LiveRequest, cached_tokens
 from reference_engine.loading import load
 from reference_engine.logprobs import check_start
 from reference_engine.model_runner import ModelRunner
-from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder, prompt_field
+from reference_engine.multimodal.placing import PromptPlacer, prompt_field
+from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
 from reference_engine.sampler import NOT_FINITE, Sampled
@@ -54,9 +55,8 @@ class Engine:
         self.family = loaded.family
         self._options = f"{self.family.name} slice_rows={config.slice_rows}"
         self.cache = loaded.cache
-        self.prompts = PromptBuilder(
-            self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions
-        )
+        placer = PromptPlacer(self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions)
+        self.prompts = PromptBuilder(placer, self.seams.ids_disagreement, self.seams.positions_disagreement)
         self.vision = VisionStage(loaded.encode, config.vit_batching, self.seams.split_rows)
         self._close = loaded.close
         self.scheduler = Scheduler(config, self.cache, self.seams)

@@ -53,6 +53,7 @@ def _items(live: LiveRequest) -> list[ItemEvidence]:
 def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str, dict[str, Any]]:
     acted = {
         "avoid_retokenize": (live.prompt.placement.changed, live.prompt.placement.reason),
+        "reuse_processor_output": (live.prompt.reuse.acted, live.prompt.reuse.reason),
         "native_decode": codec.native_decode(),
         "skip_tokenizer_init": _without_tokenizer(codec),
         "vit_batching": _vit_batching(live, config),

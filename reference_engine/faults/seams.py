@@ -9,7 +9,7 @@ from typing import Any
 from reference_engine import encoder_cache, prefix_cache, sampler
 from reference_engine.detokenizer import Detokenizer, SpelledText
 from reference_engine.logprobs import PromptLogprobs
-from reference_engine.multimodal import content_key, mrope, placeholders
+from reference_engine.multimodal import content_key, mrope, placeholders, processor_output
 from reference_engine.vision import split_rows
 
 
@@ -30,6 +30,8 @@ class Seams:
     cached_prefix: Callable[..., list[int]] = prefix_cache.cached_prefix
     sample: Callable[..., Any] = sampler.sample
     prompt_logprobs: Callable[..., PromptLogprobs] = PromptLogprobs
+    ids_disagreement: Callable[..., str | None] = processor_output.ids_disagreement
+    positions_disagreement: Callable[..., str | None] = processor_output.positions_disagreement
     split_rows: Callable[..., Any] = split_rows
     detokenizer: Callable[..., Detokenizer] = SpelledText
 

@@ -45,6 +45,7 @@ class PatchProcessor:
         self.merge_size: int = processor.merge_size
         self.cell: int = processor.patch_size * processor.merge_size
         self._resize = resize
+        self.values: int = 3 * processor.temporal_patch_size * processor.patch_size**2
 
     def grid(self, size: Size) -> Grid:
         width, height = size

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 from torch import Tensor
@@ -82,3 +82,13 @@ class Family(Protocol):
 
     def span_rows(self, rows: Any, deepstack: Sequence[Any], items: Sequence[Tensors]) -> list[list[Tensor]]:
         """Model side: what the encoder returned for ``collate(items)``, as rows [r, D] of every span of every item."""
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """A family that can be given what its processor made elsewhere."""
+
+    def divide(self, tensors: Tensors) -> list[Pixels]:
+        """:meth:`Family.collate` undone, item by item, from nothing but the tensors. ``ValueError`` where they do not
+        fit together or are not this checkpoint's.
+        """

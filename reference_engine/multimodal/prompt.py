@@ -1,40 +1,32 @@
-"""From a request to a prompt as run: ids with placeholders expanded, items with spans and pixels, positions. CPU only.
+"""From a request to a prompt as run: where everything goes (:mod:`reference_engine.multimodal.placing`), and the pixels.
+CPU only.
 
-Two ways lead from the caller's ids to the ids as run. *In ids* (``avoid_retokenize`` on): every placeholder is
-replaced, every other id stays. *Through text* (off, as engines did before sglang#26555): the ids are decoded, the text
-expanded and tokenized again, which changes any prompt whose ids are not what the tokenizer would have made. A prompt
-sent as text is tokenized once, then expanded in ids. Whichever way was taken is recorded in :class:`Placement`.
+Pixels come from the request's own media, through the checkpoint's processor, or from what a processor made of them
+before (:mod:`reference_engine.multimodal.processor_output`). Either way text side and pixel side must agree here, before
+anything runs.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from PIL import Image
 from torch import Tensor
 
-from reference_engine.config import EngineConfig
 from reference_engine.errors import RequestError
-from reference_engine.multimodal.family import Family, Pixels, Tensors
+from reference_engine.multimodal.family import Divides, Pixels, Tensors
 from reference_engine.multimodal.images import load_image
-from reference_engine.multimodal.mrope import mrope_positions, plain_positions
-from reference_engine.multimodal.placeholders import (
-    Expansion,
-    Grid,
-    Layout,
-    Modality,
-    Size,
-    Span,
-    contract_input_ids,
-    expand_input_ids,
-    item_offsets,
-    placeholder_mismatch,
-    placeholder_runs,
+from reference_engine.multimodal.placeholders import Grid, Layout, Modality, Size, Span
+from reference_engine.multimodal.placing import PlacedPrompt, Placement, PromptPlacer, Slot
+from reference_engine.multimodal.processor_output import (
+    NOTHING_GIVEN,
+    ProcessorOutput,
+    Reuse,
+    ids_disagreement,
+    layouts_disagreement,
+    positions_disagreement,
 )
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Request
@@ -42,34 +34,12 @@ from reference_engine.request import Request
 logger = logging.getLogger(__name__)
 
 
-class Tokenizer(Protocol):
-    """The part of a tokenizer that prompts need. Special tokens are written out in text, and none is added."""
-
-    vocabulary: int
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: Sequence[int]) -> str: ...
-
-
 @dataclass(frozen=True)
 class Medium:
     """One media item of a request, decoded."""
 
-    modality: Modality
-    index: int
-    """Among those of its modality."""
-    count: int
+    slot: Slot
     item: Image.Image
-
-    @property
-    def field(self) -> str:
-        """The request field that it came from."""
-        return f"{self.modality}_data[{self.index}]"
-
-    @property
-    def size(self) -> Size:
-        return self.item.size
 
 
 @dataclass(frozen=True)
@@ -97,17 +67,6 @@ class PreparedItem:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How the ids as run came to be."""
-
-    path: str
-    """``"ids"``, ``"text"`` or ``"retokenized"``."""
-    changed: bool
-    """Whether the path taken for the caller's ids made a difference to the ids run."""
-    reason: str
-
-
-@dataclass(frozen=True)
 class PreparedPrompt:
     ids: list[int]
     items: list[PreparedItem]
@@ -117,6 +76,7 @@ class PreparedPrompt:
     placement: Placement
     chain: KeyChain | None = None
     """Keys of its KV blocks; None where no prefix is ever reused."""
+    reuse: Reuse = NOTHING_GIVEN
 
     def without_pixels(self) -> PreparedPrompt:
         """For after encoding: pixels are by far the largest part of a prompt, and a request may decode for long."""
@@ -127,204 +87,111 @@ class PreparedPrompt:
 class PromptBuilder:
     """Builds prompts for one engine. Holds no state between requests; safe to call from several threads."""
 
-    tokenizer: Tokenizer
-    family: Family
-    config: EngineConfig
-    expand: Callable[..., Expansion] = expand_input_ids
-    positions: Callable[..., tuple[Tensor, int]] = mrope_positions
+    placer: PromptPlacer
+    ids_disagreement: Callable[..., str | None] = ids_disagreement
+    positions_disagreement: Callable[..., str | None] = positions_disagreement
 
     def build(self, request: Request) -> PreparedPrompt:
         """Raises :class:`RequestError` naming the field; no other exception for any input."""
         media = self._media(request)
-        layouts = [self._layout(medium) for medium in media]
-        expansion, placement = self._expand(request, layouts)
-        if len(expansion.ids) > self.config.max_prompt_tokens:
-            size = (
-                f"the prompt has {len(expansion.ids)} tokens, images included; at most {self.config.max_prompt_tokens}"
-            )
-            raise RequestError(prompt_field(request), size, status=413)
-        items = [self._item(*each) for each in zip(media, layouts, expansion.spans, strict=True)]
-        items.sort(key=lambda item: item.spans[0])
-        positions_3L, delta = self._positions(len(expansion.ids), layouts, expansion.spans)
-        return PreparedPrompt(expansion.ids, items, positions_3L, delta, placement)
+        if request.processor_output is not None:
+            return self._with_processor_output(request, request.processor_output, media)
+        placed = self.placer.place(request, [medium.slot for medium in media])
+        return _prepared(placed, [self._pixels(medium) for medium in media])
 
     def with_pixels(self, request: Request, prompt: PreparedPrompt) -> PreparedPrompt:
         """:meth:`PreparedPrompt.without_pixels` undone: they are made again from the request's own media."""
-        media = {(m.modality, m.index): m for m in self._media(request)}
-        made = [self._pixels(media[item.modality, item.index]) for item in prompt.items]
-        return replace(prompt, items=[replace(i, pixels=p.tensors) for i, p in zip(prompt.items, made, strict=True)])
+        pixels = {(i.modality, i.index): i.pixels for i in self.build(request).items}
+        return replace(prompt, items=[replace(i, pixels=pixels[i.modality, i.index]) for i in prompt.items])
+
+    def _with_processor_output(
+        self, request: Request, given: ProcessorOutput, media: Sequence[Medium]
+    ) -> PreparedPrompt:
+        """What was given is used where it agrees with the prompt; what disagrees is computed again, if it can be."""
+        processed = self._divided(given)
+        slots = [medium.slot for medium in media] or _slots(processed)
+        placed = self.placer.place(request, slots, None if media else [each.layout for each in processed])
+        wrong = self.ids_disagreement(given.input_ids, placed.ids)
+        wrong = wrong or layouts_disagreement([each.layout for each in processed], placed.layouts)
+        if wrong and processed and not media:
+            message = f"{wrong}; no images were sent to compute it again from"
+            raise RequestError("processor_output", message, status=422)
+        on = self.placer.config.reuse_processor_output
+        if wrong or not on:
+            made = [self._pixels(medium) for medium in media] if media else processed
+            return _computed(_prepared(placed, made), wrong or "the toggle is off", alone=not media and bool(processed))
+        return self._with_positions(_prepared(placed, processed), given)
+
+    def _with_positions(self, prompt: PreparedPrompt, given: ProcessorOutput) -> PreparedPrompt:
+        used = f"its {len(prompt.ids)} ids are those run, and the pixels of {len(prompt.items)} item(s) were used"
+        if given.mrope_positions is None or not self.placer.family.traits.mrope:
+            return replace(prompt, reuse=Reuse(True, f"{used}; positions were computed, as it has none"))
+        text_first = prompt.items[0].spans[0][0] if prompt.items else len(prompt.ids)
+        delta = given.mrope_position_delta
+        wrong = self.positions_disagreement(given.mrope_positions, delta, len(prompt.ids), text_first)
+        if wrong:
+            logger.warning("reuse_processor_output: %s; positions were computed again", wrong)
+            return replace(prompt, reuse=Reuse(True, f"{used}; positions were computed again: {wrong}"))
+        reuse = Reuse(True, f"{used}, and its positions with delta {delta}", positions=True)
+        return replace(prompt, positions_3L=given.mrope_positions.long(), delta=int(delta or 0), reuse=reuse)
+
+    def _divided(self, given: ProcessorOutput) -> list[Pixels]:
+        family = self.placer.family
+        if not given.tensors:
+            return []
+        if not isinstance(family, Divides):
+            message = f"{family.name} cannot be given a processor's output; send images"
+            raise RequestError("processor_output", message, status=422)
+        try:
+            processed = family.divide(given.tensors)
+        except ValueError as error:
+            raise RequestError("processor_output.tensors", str(error)) from None
+        if len(processed) > (most := self.placer.config.max_images):
+            raise RequestError("processor_output.tensors", f"{len(processed)} images; at most {most}", status=413)
+        return processed
 
     def _media(self, request: Request) -> list[Medium]:
-        images, most = request.images, self.config.max_images
+        images, most = request.images, self.placer.config.max_images
         if len(images) > most:
             raise RequestError("image_data", f"{len(images)} images; at most {most}", status=413)
-        if images and "image" not in self.family.placeholders:
-            raise RequestError("image_data", f"{self.family.name} takes no images", status=422)
-        limit = self.config.max_image_pixels
+        if images and "image" not in self.placer.family.placeholders:
+            raise RequestError("image_data", f"{self.placer.family.name} takes no images", status=422)
+        limit = self.placer.config.max_image_pixels
         loaded = [load_image(image, field=f"image_data[{i}]", max_pixels=limit) for i, image in enumerate(images)]
-        return [Medium("image", i, len(images), image) for i, image in enumerate(loaded)]
-
-    def _layout(self, medium: Medium) -> Layout:
-        try:
-            return self.family.layout(medium.modality, medium.size, medium.index, medium.count)
-        except RequestError:
-            raise
-        except ValueError as error:
-            width, height = medium.size
-            raise RequestError(medium.field, f"{width}x{height} cannot be served: {error}") from None
+        return [Medium(Slot("image", i, len(images), image.size), image) for i, image in enumerate(loaded)]
 
     def _pixels(self, medium: Medium) -> Pixels:
-        return self.family.pixels(medium.modality, medium.item, medium.index, medium.count)
-
-    def _item(self, medium: Medium, layout: Layout, spans: list[Span]) -> PreparedItem:
-        """Pixels, and the one check that text side and pixel side agree before anything runs."""
-        made = self._pixels(medium)
-        holds = [end - start + 1 for start, end in spans]
-        if made.layout != layout or made.layout.counts != holds:
-            grids = f"grids {made.layout.grids} make {made.layout.counts}"
-            message = f"spans {spans} hold {holds} placeholders but the {medium.modality}'s {grids} tokens"
-            raise RequestError(medium.field, message, status=500)
-        return PreparedItem(
-            medium.index, medium.size, layout.grids, spans, made.tensors, medium.modality, tuple(layout.strides)
-        )
-
-    def _positions(self, length: int, layouts: Sequence[Layout], spans: Sequence[Sequence[Span]]) -> tuple[Tensor, int]:
-        if not self.family.traits.mrope:
-            return plain_positions(length), 0
-        placed = sorted(
-            (span, grid, stride)
-            for layout, item_spans in zip(layouts, spans, strict=True)
-            for span, grid, stride in zip(
-                item_spans, layout.grids, layout.strides or [1.0] * len(item_spans), strict=True
-            )
-        )
-        in_order, grids, strides = zip(*placed, strict=True) if placed else ((), (), ())
-        return self.positions(length, in_order, grids, self.family.traits.merge_size, strides)
-
-    def _expand(self, request: Request, layouts: list[Layout]) -> tuple[Expansion, Placement]:
-        if request.text is not None:
-            return self._text(request.text, layouts), Placement("text", False, "the prompt was sent as text")
-        ids = self._checked(request.input_ids or [], "input_ids")
-        if not layouts:
-            return self._in_ids(ids, layouts, "input_ids"), Placement("ids", False, "no media: the ids run as sent")
-        if not self.config.avoid_retokenize:
-            expansion = self._through_text(ids, layouts)
-            return expansion, self._compare(ids, layouts, expansion)
-        try:
-            expansion = self._in_ids(ids, layouts, "input_ids")
-        except RequestError as error:
-            return self._fall_back(ids, layouts, error)
-        return expansion, self._would_drift(ids, layouts, expansion) if request.want_evidence else _IN_IDS
-
-    def _checked(self, ids: Sequence[int], field: str) -> list[int]:
-        if not ids:
-            raise RequestError(field, "the prompt is empty")
-        top = self.tokenizer.vocabulary - 1
-        refused = {token: modality for modality, token in self.family.traits.refused.items()}
-        for i, token in enumerate(ids):
-            place = f"input_ids[{i}]" if field == "input_ids" else field
-            if not isinstance(token, int) or isinstance(token, bool):
-                raise RequestError(place, f"{token!r} is not an integer")
-            if not 0 <= token <= top:
-                raise RequestError(place, f"{token} is not in the vocabulary (0 to {top})")
-            if token in refused:
-                raise RequestError(
-                    place, f"{token} is a {refused[token]} placeholder; {refused[token]}s are not served", status=422
-                )
-        return list(ids)
-
-    def _text(self, text: str, layouts: list[Layout]) -> Expansion:
-        """Tokenized once, expanded in ids; where a layout could merge with the text beside it, the other way round."""
-        ids = self._checked(self.tokenizer.encode(text), "text")
-        expansion = self._in_ids(ids, layouts, "text")
-        if expansion.ids == ids or all(layout.closed for layout in layouts):
-            return expansion
-        return self._retokenized(text, layouts)
-
-    def _in_ids(self, ids: list[int], layouts: list[Layout], field: str) -> Expansion:
-        return self.expand(ids, self.family.placeholders, layouts, field=field)
-
-    def _through_text(self, ids: list[int], layouts: list[Layout]) -> Expansion:
-        """Decode, expand as text, tokenize again. A run of placeholders is one item, however long it is.
-
-        What the caller merely spelled like a placeholder is refused by count, here or after tokenizing.
-        """
-        collapsed = self._collapse(ids, layouts)
-        for modality, placeholder_id in self.family.placeholders.items():
-            own = [layout for layout in layouts if layout.modality == modality]
-            if collapsed.count(placeholder_id) != len(own):
-                found = ids.count(placeholder_id)
-                raise placeholder_mismatch("input_ids", found, [sum(each.counts) for each in own], modality)
-        return self._retokenized(self.tokenizer.decode(collapsed), layouts)
-
-    def _retokenized(self, text: str, layouts: list[Layout]) -> Expansion:
-        """Expand a text that holds one written placeholder an item, then tokenize it."""
-        written = {text: modality for modality, text in self.family.written.items()}
-        queues = {m: deque(i for i, each in enumerate(layouts) if each.modality == m) for m in written.values()}
-        order: list[int] = []
-        for piece in (pieces := re.split(f"({'|'.join(map(re.escape, written))})", text))[1::2]:
-            queue = queues[written[piece]]
-            if not queue:
-                own = [sum(each.counts) for each in layouts if each.modality == written[piece]]
-                raise placeholder_mismatch("input_ids", text.count(piece), own, written[piece])
-            order.append(queue.popleft())
-        pieces[1::2] = [layouts[item].text for item in order]
-        ids = self.tokenizer.encode("".join(pieces))
-        features: frozenset[int] = frozenset().union(*(layout.feature_ids for layout in layouts))
-        placed = dict(zip(order, item_offsets(ids, features, [layouts[i].counts for i in order]), strict=True))
-        return Expansion(ids, [placed[item] for item in range(len(layouts))])
-
-    def _collapse(self, ids: list[int], layouts: list[Layout]) -> list[int]:
-        """One placeholder an item: the ids unexpanded or, where they fit no expansion, every run cut to one."""
-        placeholders = self.family.placeholders
-        try:
-            expansion = expand_input_ids(ids, placeholders, layouts)
-        except RequestError:
-            starts = {start for p in placeholders.values() for start, _ in placeholder_runs(ids, p)}
-            return [token for i, token in enumerate(ids) if token not in placeholders.values() or i in starts]
-        return contract_input_ids(expansion.ids, expansion.spans, placeholders, layouts)
-
-    def _fall_back(self, ids: list[int], layouts: list[Layout], error: RequestError) -> tuple[Expansion, Placement]:
-        """By count the ids cannot be expanded: tokenize again if that places every image, else refuse as before."""
-        try:
-            expansion = self._through_text(ids, layouts)
-        except RequestError:
-            raise error from None
-        reason = f"expansion in ids failed ({error}); the prompt was decoded and tokenized again"
-        logger.warning("avoid_retokenize: %s", reason)
-        return expansion, Placement("retokenized", False, reason)
-
-    def _compare(self, ids: list[int], layouts: list[Layout], expansion: Expansion) -> Placement:
-        try:
-            kept = self._in_ids(ids, layouts, "input_ids").ids
-        except RequestError:
-            return Placement(
-                "retokenized", True, "the ids could not be expanded by count; a run was taken for an image"
-            )
-        return Placement(
-            "retokenized", kept != expansion.ids, f"decoded and tokenized again: {_drift(kept, expansion.ids)}"
-        )
-
-    def _would_drift(self, ids: list[int], layouts: list[Layout], expansion: Expansion) -> Placement:
-        try:
-            again = self._through_text(ids, layouts).ids
-        except RequestError as error:
-            why = f"expanded in the caller's ids; through text they cannot be placed ({error.message})"
-            return Placement("ids", True, why)
-        drift = f"expanded in the caller's ids; decoding and tokenizing again gives {_drift(expansion.ids, again)}"
-        return Placement("ids", again != expansion.ids, drift)
+        slot = medium.slot
+        return self.placer.family.pixels(slot.modality, medium.item, slot.index, slot.count)
 
 
-_IN_IDS = Placement("ids", False, "expanded in the caller's ids; not compared, as no evidence was asked for")
+def _prepared(placed: PlacedPrompt, made: Sequence[Pixels]) -> PreparedPrompt:
+    """Both sides together. Items come in the order of their places."""
+    items = [_item(*each) for each in zip(placed.slots, placed.layouts, placed.spans, made, strict=True)]
+    items.sort(key=lambda item: item.spans[0])
+    return PreparedPrompt(placed.ids, items, placed.positions_3L, placed.delta, placed.placement)
 
 
-def prompt_field(request: Request) -> str:
-    return "text" if request.text is not None else "input_ids"
-
-
-def _drift(kept: Sequence[int], again: Sequence[int]) -> str:
-    if list(kept) == list(again):
-        return f"the same {len(kept)} ids"
-    return (
-        f"{len(again)} ids instead of {len(kept)}" if len(kept) != len(again) else f"{len(kept)} ids, not all the same"
+def _item(slot: Slot, layout: Layout, spans: list[Span], made: Pixels) -> PreparedItem:
+    """The one check that text side and pixel side agree."""
+    holds = [end - start + 1 for start, end in spans]
+    if made.layout != layout or made.layout.counts != holds:
+        grids = f"grids {made.layout.grids} make {made.layout.counts}"
+        message = f"spans {spans} hold {holds} placeholders but the {slot.modality}'s {grids} tokens"
+        raise RequestError(slot.field, message, status=500)
+    return PreparedItem(
+        slot.index, slot.size, layout.grids, spans, made.tensors, slot.modality, tuple(layout.strides)
     )
+
+
+def _slots(processed: Sequence[Pixels]) -> list[Slot]:
+    """Of items that came without their media: their sizes are not known."""
+    return [Slot(each.layout.modality, i, len(processed), (0, 0)) for i, each in enumerate(processed)]
+
+
+def _computed(prompt: PreparedPrompt, why: str, *, alone: bool) -> PreparedPrompt:
+    """Nothing but pixels that came without images was used again."""
+    what = "positions were computed, the pixels came with no images" if alone else "pixels and positions were computed"
+    if why != "the toggle is off":
+        logger.warning("reuse_processor_output: %s; %s again", why, what)
+    return replace(prompt, reuse=Reuse(False, f"{what}: {why}"))

@@ -22,6 +22,8 @@ class Patcher(Protocol):
     merge_size: int
     cell: int
     """Pixels, on a side, of the square that becomes one token."""
+    values: int
+    """Numbers of one patch, C."""
 
     def grid(self, size: Size) -> Grid:
         """From the size alone. Raises ``ValueError`` for a size that cannot be served."""
@@ -59,6 +61,31 @@ class GridFamily:
 
     def collate(self, items: Sequence[Tensors]) -> Tensors:
         return {name: torch.cat([item[name] for item in items]) for name in items[0]}
+
+    def divide(self, tensors: Tensors) -> list[Pixels]:
+        """Images only."""
+        if set(tensors) != {"pixel_values", "image_grid_thw"}:
+            raise ValueError(f"holds {sorted(tensors)}; pixel_values and image_grid_thw are needed")
+        pixels_PC, grids_I3 = tensors["pixel_values"], tensors["image_grid_thw"]
+        merge, values = self.patcher.merge_size, self.patcher.values
+        if grids_I3.ndim != 2 or grids_I3.shape[1] != 3 or grids_I3.is_floating_point():
+            raise ValueError(
+                f"image_grid_thw: {grids_I3.dtype} {list(grids_I3.shape)}; integers [images, 3] are needed"
+            )
+        grids: list[Grid] = [(t, h, w) for t, h, w in grids_I3.tolist()]
+        for i, (t, h, w) in enumerate(grids):
+            if t != 1 or min(h, w) < 1 or h % merge or w % merge:
+                raise ValueError(
+                    f"image_grid_thw[{i}]: {[t, h, w]} is no image's grid of {merge}x{merge} patches a token"
+                )
+        patches = [h * w for _, h, w in grids]
+        if list(pixels_PC.shape) != [sum(patches), values] or not pixels_PC.is_floating_point():
+            raise ValueError(
+                f"pixel_values: {pixels_PC.dtype} {list(pixels_PC.shape)}; the grids need floats "
+                f"[{sum(patches)}, {values}]"
+            )
+        parts = zip(pixels_PC.float().split(patches), grids_I3.long().split(1), grids, strict=True)
+        return [Pixels({"pixel_values": p, "image_grid_thw": g}, self._laid(grid)) for p, g, grid in parts]
 
     def span_rows(self, rows: Any, deepstack: Sequence[Any], items: Sequence[Tensors]) -> list[list[Tensor]]:
         queue = iter(with_deepstack(rows, deepstack))
