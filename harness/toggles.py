@@ -55,6 +55,7 @@ TOGGLES: dict[str, Toggle] = {
     toggle.name: toggle
     for toggle in (
         Toggle("avoid_retokenize", ("off", "on"), "sglang#26555", "expand placeholders in the caller's own ids"),
+        Toggle("reuse_processor_output", ("off", "on"), "sglang#26116", "use a processor's output that a request has"),
         Toggle("native_decode", ("off", "on"), "sglang#25309", "a slow tokenizer's own decoder makes the text"),
         Toggle("skip_tokenizer_init", ("off", "on"), "sglang#18378", "no tokenizer is loaded: ids in, ids out"),
         Toggle(

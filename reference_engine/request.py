@@ -7,7 +7,7 @@ A :class:`Request` names exactly one prompt form. An :class:`Answer` always says
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
@@ -15,6 +15,9 @@ from reference_engine.errors import RequestError
 from reference_engine.sampling_params import SamplingParams
 
 MAX_TOP_LOGPROBS = 100
+if TYPE_CHECKING:
+    from reference_engine.multimodal.processor_output import ProcessorOutput
+
 FinishReason = Literal["stop", "length", "abort", "error"]
 Alternatives = tuple[tuple[int, float], ...]
 """The likeliest tokens in one place, (id, log-probability), likeliest first."""
@@ -38,6 +41,8 @@ class Request:
     input_ids: list[int] | None = None
     """Token ids with ONE placeholder an image (or, as some clients send, already expanded)."""
     images: list[Image.Image] = field(default_factory=list)
+    processor_output: ProcessorOutput | None = None
+    """What a processor made of this prompt and its images. Its ids are the prompt if there is no other."""
     sampling: SamplingParams = field(default_factory=SamplingParams)
     want_evidence: bool = False
     want_logprobs: bool = False
@@ -47,6 +52,8 @@ class Request:
     """First position of the prompt as run (placeholders expanded) whose log-probability is wanted; None: of none."""
 
     def __post_init__(self) -> None:
+        if self.text is None and self.input_ids is None and self.processor_output is not None:
+            self.input_ids = list(self.processor_output.input_ids)
         if (self.text is None) == (self.input_ids is None):
             raise RequestError("text, input_ids", "give exactly one of them")
         if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:

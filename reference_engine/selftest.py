@@ -23,6 +23,7 @@ from reference_engine.kv_cache import KVCache
 from reference_engine.live_request import LiveRequest
 from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.family import Family
+from reference_engine.multimodal.placing import PromptPlacer
 from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder
 from reference_engine.request import Request
 from reference_engine.sampler import Sampled
@@ -49,7 +50,7 @@ class Case:
 
 def plain_cases(model: Model, geometry: Geometry, family: Family, codec: Codec) -> list[Case]:
     """The expected logits, from transformers' own forward. Call before the paged attention is in place."""
-    builder = PromptBuilder(codec, family, EngineConfig())
+    builder = PromptBuilder(PromptPlacer(codec, family, EngineConfig()))
     reserved = {*family.placeholders.values(), *family.traits.refused.values()}
     text = [i for i in range(5, geometry.vocabulary) if i not in reserved][:30:6]
     requests = [Request("text", input_ids=text)]

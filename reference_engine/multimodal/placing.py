@@ -94,7 +94,7 @@ class PlacedPrompt:
 
 @dataclass(frozen=True)
 class PromptPlacer:
-    """Places prompts for one tokenizer and family. Holds no state between requests; safe to call from several threads."""
+    """Places prompts for one tokenizer and family. No state is held between requests."""
 
     tokenizer: Tokenizer
     family: Family
@@ -113,6 +113,9 @@ class PromptPlacer:
                 f"the prompt has {len(expansion.ids)} tokens, images included; at most {self.config.max_prompt_tokens}"
             )
             raise RequestError(prompt_field(request), size, status=413)
+        for slot, layout, spans in zip(slots, laid, expansion.spans, strict=True):
+            if [end - start + 1 for start, end in spans] != layout.counts:
+                raise layout_mismatch(slot, spans, layout)
         positions_3L, delta = self._positions(len(expansion.ids), laid, expansion.spans)
         return PlacedPrompt(expansion.ids, list(slots), laid, expansion.spans, positions_3L, delta, placement)
 
@@ -253,6 +256,14 @@ class PromptPlacer:
 
 
 _IN_IDS = Placement("ids", False, "expanded in the caller's ids; not compared, as no evidence was asked for")
+
+
+def layout_mismatch(slot: Slot, spans: Sequence[Span], layout: Layout) -> RequestError:
+    """Two sides of the engine disagree on an item: its own fault (500), and that request's end."""
+    holds = [end - start + 1 for start, end in spans]
+    grids = f"grids {layout.grids} make {layout.counts}"
+    message = f"spans {list(spans)} hold {holds} placeholders but the {slot.modality}'s {grids} tokens"
+    return RequestError(slot.field, message, status=500)
 
 
 def prompt_field(request: Request) -> str:

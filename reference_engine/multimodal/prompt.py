@@ -1,9 +1,9 @@
-"""From a request to a prompt as run: where everything goes (:mod:`reference_engine.multimodal.placing`), and the pixels.
-CPU only.
+"""From a request to a prompt as run: where everything goes (:mod:`reference_engine.multimodal.placing`), and the
+pixels. CPU only.
 
 Pixels come from the request's own media, through the checkpoint's processor, or from what a processor made of them
-before (:mod:`reference_engine.multimodal.processor_output`). Either way text side and pixel side must agree here, before
-anything runs.
+before (:mod:`reference_engine.multimodal.processor_output`). Either way text side and pixel side must agree here,
+before anything runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reference_engine.errors import RequestError
 from reference_engine.multimodal.family import Divides, Pixels, Tensors
 from reference_engine.multimodal.images import load_image
 from reference_engine.multimodal.placeholders import Grid, Layout, Modality, Size, Span
-from reference_engine.multimodal.placing import PlacedPrompt, Placement, PromptPlacer, Slot
+from reference_engine.multimodal.placing import PlacedPrompt, Placement, PromptPlacer, Slot, layout_mismatch
 from reference_engine.multimodal.processor_output import (
     NOTHING_GIVEN,
     ProcessorOutput,
@@ -174,11 +174,8 @@ def _prepared(placed: PlacedPrompt, made: Sequence[Pixels]) -> PreparedPrompt:
 
 def _item(slot: Slot, layout: Layout, spans: list[Span], made: Pixels) -> PreparedItem:
     """The one check that text side and pixel side agree."""
-    holds = [end - start + 1 for start, end in spans]
-    if made.layout != layout or made.layout.counts != holds:
-        grids = f"grids {made.layout.grids} make {made.layout.counts}"
-        message = f"spans {spans} hold {holds} placeholders but the {slot.modality}'s {grids} tokens"
-        raise RequestError(slot.field, message, status=500)
+    if made.layout != layout:
+        raise layout_mismatch(slot, spans, made.layout)
     return PreparedItem(
         slot.index, slot.size, layout.grids, spans, made.tensors, slot.modality, tuple(layout.strides)
     )

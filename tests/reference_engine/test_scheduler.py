@@ -9,7 +9,8 @@ from reference_engine.detokenizer import NoText
 from reference_engine.kv_cache import KVCache
 from reference_engine.live_request import LiveRequest
 from reference_engine.multimodal.mrope import mrope_positions
-from reference_engine.multimodal.prompt import Placement, PreparedPrompt
+from reference_engine.multimodal.placing import Placement
+from reference_engine.multimodal.prompt import PreparedPrompt
 from reference_engine.sampler import Sampled
 from reference_engine.scheduler import Scheduler
 
