@@ -22,11 +22,12 @@ from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.errors import error_body
 from reference_engine.server.images import read_images
 from reference_engine.server.meta_info import answer_meta, running_meta
-from reference_engine.server.protocol import GenerateBody, read
+from reference_engine.server.protocol import GenerateBody, ProcessorOutputBody, read
+from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
 
 _WIRE_NAMES = {"top_logprobs": "top_logprobs_num", "logprob_start": "logprob_start_len"}
-_OWN_FIELD = re.compile(r"(text|input_ids|image_data|sampling_params)(?=$|[^\w,])")
+_OWN_FIELD = re.compile(r"(text|input_ids|image_data|processor_output|sampling_params)(?=$|[^\w,])")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Prompt:
     text: str | None
     ids: list[int] | None
     sources: list[str]
+    processor_output: ProcessorOutputBody | None
     sampling: SamplingParams
     own_sampling: bool
     """Whether a list of sampling parameters was sent, one for each prompt."""
@@ -60,7 +62,8 @@ def read_generate(raw: bytes, engine: ServedEngine, max_batch: int) -> GenerateC
 
 def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
     """The prompts of a body, one or many. A list of prompts has lists of the same length beside it, or nothing."""
-    if (body.text is None) == (body.input_ids is None):
+    forms = (body.text is not None) + (body.input_ids is not None)
+    if forms == 2 or (forms == 0 and not isinstance(body.processor_output, ProcessorOutputBody)):
         raise RequestError("text, input_ids", "give exactly one of them")
     texts, ids = _many_texts(body.text), _many_ids(body.input_ids)
     if texts is None and ids is None:
@@ -70,6 +73,7 @@ def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
         raise RequestError(field, f"{count} prompts; from 1 to {max_batch} can be sent")
     own_sampling = isinstance(body.sampling_params, list)
     images = _entries("image_data", body.image_data, count)
+    outputs = _entries("processor_output", body.processor_output, count)
     samplings = _entries("sampling_params", body.sampling_params, count, shared=True)
     return [
         Prompt(
@@ -77,6 +81,7 @@ def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
             text=None if texts is None else texts[i],
             ids=None if ids is None else ids[i],
             sources=_listed(images[i]),
+            processor_output=outputs[i],
             sampling=samplings[i] or SamplingParams(),
             own_sampling=own_sampling,
         )
@@ -101,7 +106,10 @@ def _single(body: GenerateBody) -> Prompt:
             raise RequestError(f"image_data[{i}]", "not a string; an entry may be a list only beside a list of prompts")
     ids: Any = body.input_ids
     text = body.text if isinstance(body.text, str) else None
-    return Prompt(None, text, ids, sources, body.sampling_params or SamplingParams(), own_sampling=False)
+    if isinstance(body.processor_output, list):
+        raise RequestError("processor_output", "a list was sent, but one prompt")
+    sampling = body.sampling_params or SamplingParams()
+    return Prompt(None, text, ids, sources, body.processor_output, sampling, own_sampling=False)
 
 
 def _entries(field: str, value: Any, count: int, *, shared: bool = False) -> list[Any]:
@@ -126,6 +134,7 @@ def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepar
             text=prompt.text,
             input_ids=prompt.ids,
             images=read_images(prompt.sources, fields=fields, max_pixels=engine.config.max_image_pixels),
+            processor_output=read_processor_output(prompt.processor_output),
             sampling=prompt.sampling,
             want_evidence=body.return_evidence,
             want_logprobs=body.return_logprob,
@@ -142,9 +151,11 @@ def _check_counts(prompt: Prompt, engine: ServedEngine) -> None:
     images, most = len(prompt.sources), engine.config.max_images
     if images > most:
         raise RequestError("image_data", f"{images} images; at most {most}", status=413)
-    tokens, most = len(prompt.ids or ()), engine.config.max_prompt_tokens
-    if tokens > most:
-        raise RequestError("input_ids", f"{tokens} ids; at most {most}", status=413)
+    most = engine.config.max_prompt_tokens
+    given = prompt.processor_output.input_ids if prompt.processor_output else ()
+    for field, ids in (("input_ids", prompt.ids or ()), ("processor_output.input_ids", given)):
+        if len(ids) > most:
+            raise RequestError(field, f"{len(ids)} ids; at most {most}", status=413)
 
 
 class GenerateCall:

@@ -25,6 +25,7 @@ from reference_engine.server.images import read_images
 from reference_engine.server.meta_info import answer_meta
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, OpenAISampling, engine_value, read
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
+from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
 
 _IMAGE = re.compile(r"image_data\[(\d+)\]")
@@ -44,6 +45,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
             request_id=f"chatcmpl-{uuid.uuid4().hex}",
             input_ids=seams.chat_ids(body, prompts),
             images=read_images(sources, fields=fields, max_pixels=engine.config.max_image_pixels),
+            processor_output=read_processor_output(body.processor_output),
             sampling=chat_sampling(body),
             want_evidence=body.return_evidence,
             want_logprobs=bool(body.logprobs),

@@ -95,6 +95,27 @@ def _unless_null(choose: Callable[[Any], str]) -> Callable[[Any], str]:
     return lambda value: ":none" if value is None else choose(value)
 
 
+class TensorBody(Body):
+    dtype: Literal["float32", "float16", "bfloat16", "int32", "int64"] = "float32"
+    shape: list[Annotated[int, Field(ge=0, le=2**31)]]
+    data: str
+
+
+class ProcessorOutputBody(Body):
+    """What a Hugging Face processor made of this prompt and its images, placeholders expanded."""
+
+    input_ids: list[int]
+    tensors: dict[str, TensorBody] = Field(default_factory=dict)
+    """By the processor's names, such as ``pixel_values`` and ``image_grid_thw``."""
+    mrope_positions: list[list[Integer]] | None = None
+    """Three rows of one number a token."""
+    mrope_position_delta: Integer | None = None
+
+
+OneOutput = Annotated[ProcessorOutputBody, Tag(":one")]
+ManyOutputs = Annotated[list[ProcessorOutputBody | None], Tag(":list")]
+
+
 class GenerateBody(Body):
     """``POST /generate``. ``text`` as a list, or ``input_ids`` as a list of lists, asks for several answers at once."""
 
@@ -103,6 +124,8 @@ class GenerateBody(Body):
     input_ids: Annotated[NoImage | OneIds | ManyIds, Discriminator(_unless_null(_lists_or_ids))] = None
     image_data: Annotated[NoImage | OneText | ManyImageEntries, Discriminator(_unless_null(_list_or_one))] = None
     """Data URIs or base64. For a list of prompts: a list with an entry for each."""
+    processor_output: Annotated[NoImage | OneOutput | ManyOutputs, Discriminator(_unless_null(_list_or_one))] = None
+    """What a Hugging Face processor made of the prompt already. May stand alone; its ids are the prompt then."""
     sampling_params: Annotated[NoImage | OneSampling | ManySamplings, Discriminator(_unless_null(_list_or_one))] = None
     return_logprob: bool = False
     top_logprobs_num: Integer = 0
@@ -214,6 +237,8 @@ class ChatBody(OpenAISampling):
     """May be left out beside ``input_ids``; images are taken from them all the same."""
     input_ids: list[int] | None = None
     """The prompt, one placeholder an image or expanded already: nothing is rendered or tokenized."""
+    processor_output: ProcessorOutputBody | None = None
+    """What a Hugging Face processor made of the prompt and the images already."""
     return_prompt_token_ids: bool = False
     """``prompt_token_ids`` of every choice: the prompt's ids as run, placeholders expanded. Not in a stream."""
     return_meta_info: bool = False

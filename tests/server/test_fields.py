@@ -55,7 +55,9 @@ def raw(body: dict[str, Any]) -> bytes:
 
 def test_the_tables_name_every_field() -> None:
     assert set(SAMPLING) == set(SAMPLING_FIELDS)
-    assert set(WISHES) | {"request_id", "text", "input_ids", "images", "sampling"} == {f.name for f in fields(Request)}
+    assert set(WISHES) | {"request_id", "text", "input_ids", "images", "processor_output", "sampling"} == {
+        f.name for f in fields(Request)
+    }
 
 
 @SETTINGS
