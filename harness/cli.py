@@ -49,6 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     run = "run jobs on launched servers, judge, record and show"
     _add_run(commands.add_parser("run", help=run, description=run.capitalize() + ".", epilog=JOB_NAMES))
     commands.add_parser("serve", help="serve the reference engine over HTTP (assay serve --help)", add_help=False)
+    commands.add_parser(
+        "predict", help="what any engine must run for a request, without weights (assay predict --help)", add_help=False
+    )
     commands.add_parser("sentinel", help="accuracy or sensitivity of the sentinel model", add_help=False)
     commands.add_parser("bench", help="speed against other engines, and of each toggle", add_help=False)
     report = commands.add_parser("report", help="make the page of a run record again")
@@ -151,7 +154,18 @@ def _bench(arguments: list[str]) -> int:
     return bench(arguments)
 
 
-DELEGATED: dict[str, Callable[[list[str]], int]] = {"bench": _bench, "serve": _serve, "sentinel": _sentinel}
+def _predict(arguments: list[str]) -> int:
+    from reference_engine.predict_cli import main as predict
+
+    return predict(arguments)
+
+
+DELEGATED: dict[str, Callable[[list[str]], int]] = {
+    "bench": _bench,
+    "predict": _predict,
+    "sentinel": _sentinel,
+    "serve": _serve,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -30,6 +30,7 @@ from reference_engine.live_request import LiveRequest, cached_tokens
 from reference_engine.loading import load
 from reference_engine.logprobs import check_start
 from reference_engine.model_runner import ModelRunner
+from reference_engine.multimodal.mrope import positions_digest
 from reference_engine.multimodal.placing import PromptPlacer, prompt_field
 from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder
 from reference_engine.prefix_cache import KeyChain
@@ -74,6 +75,11 @@ class Engine:
         """transformers' own tokenizer object; None with ``skip_tokenizer_init``."""
         return self.codec.tokenizer
 
+    @property
+    def placer(self) -> PromptPlacer:
+        """Where everything in a prompt goes; may be asked from another thread."""
+        return self.prompts.placer
+
     # -- requests in
 
     def prepare(self, request: Request) -> PreparedPrompt:
@@ -87,8 +93,10 @@ class Engine:
 
     def _with_keys(self, prompt: PreparedPrompt) -> PreparedPrompt:
         """Content keys of its items and, from them, the keys of its KV blocks."""
+        placed = positions_digest(prompt.positions_3L) if prompt.reuse.positions else ""
+        options = f"{self._options} {placed}"
         items = [
-            replace(i, key=self.seams.content_key(i.pixels, i.grids, f"{self._options} {i.modality} {i.strides}"))
+            replace(i, key=self.seams.content_key(i.pixels, i.grids, f"{options} {i.modality} {i.strides}"))
             for i in prompt.items
         ]
         if not self.config.prefix_cache:

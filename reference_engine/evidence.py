@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
-
-import torch
 
 from reference_engine.config import EngineConfig
 from reference_engine.live_request import LiveRequest
+from reference_engine.multimodal.mrope import positions_digest
 from reference_engine.request import Evidence, ItemEvidence
 from reference_engine.row_print import NO_ROWS
 from reference_engine.tokenizer import Codec
@@ -16,12 +14,11 @@ from reference_engine.vision import EncodedItem, span_lengths
 
 
 def build_evidence(live: LiveRequest, config: EngineConfig, codec: Codec) -> Evidence:
-    positions = live.prompt.positions_3L.to(torch.int64).contiguous().numpy()
     return Evidence(
         prompt_ids=list(live.prompt.ids),
         items=_items(live),
         mrope_delta=live.prompt.delta,
-        positions_digest=hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
+        positions_digest=positions_digest(live.prompt.positions_3L),
         toggles=_toggles(live, config, codec),
         encoder_batch=max((part.pass_items for part in _encoded_now(live)), default=0),
         prefill_chunks=live.chunks,

@@ -56,7 +56,7 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     checkpoint = hf.load_checkpoint(path, known, dtype=config.dtype, device=config.device if ranks == 1 else "cpu")
     model, geometry = checkpoint.model, checkpoint.geometry
     codec = load_codec(path, geometry.vocabulary, config, detokenizer)
-    family = _family(checkpoint, codec, config.slice_rows)
+    family = make_family(checkpoint, codec, config.slice_rows)
     cases = plain_cases(model, geometry, family, codec)
     spread = None if ranks == 1 else spread_over_ranks(config, model)
     model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
@@ -119,10 +119,11 @@ def choose_backend(config: EngineConfig) -> Backend:
     return InvariantTritonStep if config.batch_invariant else TritonStep
 
 
-def _family(checkpoint: hf.Checkpoint, codec: Codec, slice_rows: int) -> Family:
-    family = family_of(checkpoint.config, checkpoint.processors, codec)
+def make_family(description: hf.Description, codec: Codec, slice_rows: int) -> Family:
+    """The checkpoint's own, or its sliced variant."""
+    family = family_of(description.config, description.processors, codec)
     if slice_rows == 0:
         return family
     if not isinstance(family, GridFamily):
         raise ConfigError(f"slice_rows: {family.name} cannot be sliced; set it to 0")
-    return sliced(family, slice_rows, checkpoint.config, codec)
+    return sliced(family, slice_rows, description.config, codec)

@@ -10,11 +10,11 @@ the name from here.
 """
 
 from reference_engine.hf.library import transformers
-from reference_engine.hf.loading import Checkpoint, Geometry, load_checkpoint
+from reference_engine.hf.loading import Checkpoint, Description, Geometry, describe_checkpoint, load_checkpoint
 from reference_engine.hf.model import Features, Model
 from reference_engine.hf.processors import PatchProcessor, Processors, load_image_processor, load_processor
 
 __all__ = [
-    "Checkpoint", "Features", "Geometry", "Model", "PatchProcessor", "Processors", "load_checkpoint",
-    "load_image_processor", "load_processor", "transformers",
+    "Checkpoint", "Description", "Features", "Geometry", "Model", "PatchProcessor", "Processors",
+    "describe_checkpoint", "load_checkpoint", "load_image_processor", "load_processor", "transformers",
 ]  # fmt: skip

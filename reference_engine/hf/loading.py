@@ -28,28 +28,44 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    model: Model
+class Description:
+    """Of a checkpoint, all but its weights."""
+
     config: Any
     """transformers' configuration object."""
     processors: Processors
     geometry: Geometry
 
 
-def load_checkpoint(path: Path, known: frozenset[str], *, dtype: str, device: str) -> Checkpoint:
-    """Raises :class:`ConfigError` naming what is missing, or what is not served; ``known`` are the model types that
-    are.
+@dataclass(frozen=True)
+class Checkpoint(Description):
+    model: Model
+
+
+def describe_checkpoint(path: Path, known: frozenset[str]) -> Description:
+    """From files of configuration alone. Raises :class:`ConfigError` naming what is missing, or what is not served;
+    ``known`` are the model types that are.
     """
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         check_supported(config, known)
-        model = _load_model(path, config, dtype, device)
-        geometry = read_geometry(config, path)
+        return Description(config, Processors(path), read_geometry(config, path))
     except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"model: {path} cannot be loaded: {error}") from error
-    return Checkpoint(Model(model), config, Processors(path), geometry)
+        raise _not_loaded(path, error) from error
+
+
+def load_checkpoint(path: Path, known: frozenset[str], *, dtype: str, device: str) -> Checkpoint:
+    """:func:`describe_checkpoint` and the weights."""
+    described = describe_checkpoint(path, known)
+    try:
+        model = _load_model(path, described.config, dtype, device)
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(path, error) from error
+    return Checkpoint(described.config, described.processors, described.geometry, Model(model))
+
+
+def _not_loaded(path: Path, error: Exception) -> ConfigError:
+    return error if isinstance(error, ConfigError) else ConfigError(f"model: {path} cannot be loaded: {error}")
 
 
 def _load_model(path: Path, config: Any, dtype: str, device: str) -> Any:

@@ -10,6 +10,7 @@ Everything here belongs to one request; nothing is kept between calls.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -61,3 +62,9 @@ def chunk_positions(positions: Tensor, delta: int, start: int, stop: int) -> Ten
 def decode_positions(tokens: Sequence[int], deltas: Sequence[int]) -> Tensor:
     """Positions int64 [3, requests] of one generated token each, from its index and delta in its own request."""
     return (torch.tensor(tokens) + torch.tensor(deltas)).expand(3, -1)
+
+
+def positions_digest(positions_3L: Tensor) -> str:
+    """SHA-256 of the numbers as int64, little endian, row by row; hex."""
+    numbers = positions_3L.to(torch.int64).contiguous().numpy()
+    return hashlib.sha256(numbers.astype("<i8").tobytes()).hexdigest()

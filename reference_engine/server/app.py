@@ -29,6 +29,7 @@ from reference_engine.server.errors import ClientGone, error_body, error_respons
 from reference_engine.server.metrics import MetricsPage
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
+from reference_engine.server.predicting import PredictGenerate, answer_predict
 from reference_engine.server.protocol import Body, ChatBody, CompletionBody, GenerateBody
 from reference_engine.server.seams import plant_serving
 from reference_engine.server.worker import EngineWorker, ServedEngine
@@ -59,7 +60,9 @@ def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
 
 def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits) -> None:
     seams = plant_serving(engine.config.plant)
-    chat = partial(read_chat, engine=engine, prompts=ChatPrompts(engine.codec), seams=seams)
+    prompts = ChatPrompts(engine.codec)
+    chat = partial(read_chat, engine=engine, prompts=prompts, seams=seams)
+    predict = partial(answer_predict, places=engine, prompts=prompts, max_batch=limits.max_batch)
     native = partial(read_generate, engine=engine, max_batch=limits.max_batch)
     completions = partial(read_completions, engine=engine, max_batch=limits.max_batch)
 
@@ -74,6 +77,10 @@ def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits)
     @app.post("/v1/completions", openapi_extra=_body_of(CompletionBody))
     async def text_completions(http: HttpRequest) -> Response:
         return await desk.serve(http, completions)
+
+    @app.post("/predict", openapi_extra=_body_of(PredictGenerate))
+    async def predict_prompt(http: HttpRequest) -> Response:
+        return await desk.tell(http, predict)
 
     _, schemas = models_json_schema([(body, "validation") for body in BODIES], ref_template=_REFERENCE)
     make = app.openapi

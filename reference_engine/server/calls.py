@@ -83,6 +83,13 @@ class Desk:
             return EventStream(_events(call, first, run), stack.pop_all())
         raise AssertionError("unreachable")
 
+    async def tell(self, http: HttpRequest, make: Callable[[bytes], Any]) -> Response:
+        """For what the engine's thread is not needed: ``make`` turns the body into the answer."""
+        with self._seat():
+            raw = await read_body(http, self._limits.max_body_mb * 2**20)
+            work = asyncio.get_running_loop().run_in_executor(self._pool, make, raw)
+            return JSONResponse(await unless_gone(http, work))
+
     @contextmanager
     def _seat(self) -> Iterator[None]:
         if self._calls >= self._limits.max_calls:

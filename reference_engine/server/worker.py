@@ -22,6 +22,7 @@ from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.server.errors import EngineStopped
 
 if TYPE_CHECKING:
+    from reference_engine.multimodal.placing import PromptPlacer
     from reference_engine.tokenizer import Codec
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ class ServedEngine(Protocol):
 
     @property
     def codec(self) -> Codec: ...
+
+    @property
+    def placer(self) -> PromptPlacer: ...
 
     def prepare(self, request: Request) -> Any:
         """May be called from any thread; the result goes to ``submit``."""

@@ -1,0 +1,104 @@
+"""What an engine must run for a request, said without weights and without a GPU: ids, spans, counts, positions, usage.
+
+A checkpoint's configuration, processor and tokenizer files are enough, and of an image its size is enough. The engine
+places prompts with the same code (:mod:`reference_engine.multimodal.placing`), so a prediction is exactly what it runs;
+any other server can be held against it.
+
+>>> predictor = Predictor(EngineConfig(model="sentinel-qwen2.5-vl"))
+>>> predictor.predict(Request("a", text="<|image_pad|>read"), [(365, 211)]).usage
+{'prompt_tokens': 105}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reference_engine import hf
+from reference_engine.config import EngineConfig
+from reference_engine.errors import RequestError
+from reference_engine.loading import make_family
+from reference_engine.multimodal.families import known
+from reference_engine.multimodal.mrope import positions_digest
+from reference_engine.multimodal.placeholders import Grid, Modality, Size, Span
+from reference_engine.multimodal.placing import PlacedPrompt, PromptPlacer, Slot
+from reference_engine.request import Request
+from reference_engine.sentinels import resolve_model
+from reference_engine.tokenizer import Codec, load_codec
+
+
+@dataclass(frozen=True)
+class PredictedItem:
+    """Named as in an answer's evidence."""
+
+    item: int
+    modality: Modality
+    size: Size
+    spans: list[Span]
+    """Inclusive, in places of ``prompt_ids``."""
+    placeholders: list[int]
+    """Tokens of each span."""
+    grids: list[Grid]
+    """(t, h, w) patches of each span, in families with MRoPE."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    family: str
+    usage: dict[str, int]
+    prompt_ids: list[int]
+    items: list[PredictedItem]
+    """In the order of their places."""
+    mrope_delta: int
+    positions_digest: str
+    """SHA-256 of the int64 positions [3, prompt tokens], little endian, hex."""
+    placement: str
+    """How the ids came to be, and what tokenizing again would have made of them."""
+    positions: list[list[int]] | None = None
+    """Three rows, on request."""
+
+
+class Predictor:
+    """The text side of one checkpoint. Raises :class:`ConfigError` as an engine does, but reads no weights."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        path = resolve_model(config.model)
+        description = hf.describe_checkpoint(path, known)
+        self.config = config
+        self.codec: Codec = load_codec(path, description.geometry.vocabulary, config)
+        self.placer = PromptPlacer(self.codec, make_family(description, self.codec, config.slice_rows), config)
+
+    def predict(self, request: Request, sizes: Sequence[Size] = (), *, positions: bool = False) -> Prediction:
+        """For a prompt with images of these (width, height), upright as decoded. Refuses what the engine refuses."""
+        placed = self.placer.place(request, image_slots(sizes, self.config))
+        return prediction(placed, self.placer.family.name, positions=positions)
+
+
+def image_slots(sizes: Sequence[Size], config: EngineConfig, field: str = "image_sizes") -> list[Slot]:
+    """Raises :class:`RequestError` for a size that no image has, and for more or larger images than are taken."""
+    if len(sizes) > config.max_images:
+        raise RequestError(field, f"{len(sizes)} images; at most {config.max_images}", status=413)
+    for i, (width, height) in enumerate(sizes):
+        if width < 1 or height < 1:
+            raise RequestError(f"{field}[{i}]", f"{width}x{height} is no image's size")
+        if width * height > (most := config.max_image_pixels):
+            pixels = f"{width}x{height} = {width * height} pixels; at most {most}"
+            raise RequestError(f"{field}[{i}]", pixels, status=413)
+    return [Slot("image", i, len(sizes), size) for i, size in enumerate(sizes)]
+
+
+def prediction(placed: PlacedPrompt, family: str, *, positions: bool = False) -> Prediction:
+    items = [
+        PredictedItem(slot.index, slot.modality, slot.size, spans, layout.counts, layout.grids)
+        for slot, layout, spans in zip(placed.slots, placed.layouts, placed.spans, strict=True)
+    ]
+    return Prediction(
+        family=family,
+        usage={"prompt_tokens": len(placed.ids)},
+        prompt_ids=placed.ids,
+        items=sorted(items, key=lambda item: item.spans[0]),
+        mrope_delta=placed.delta,
+        positions_digest=positions_digest(placed.positions_3L),
+        placement=placed.placement.reason,
+        positions=placed.positions_3L.tolist() if positions else None,
+    )
