@@ -176,9 +176,7 @@ def _item(slot: Slot, layout: Layout, spans: list[Span], made: Pixels) -> Prepar
     """The one check that text side and pixel side agree."""
     if made.layout != layout:
         raise layout_mismatch(slot, spans, made.layout)
-    return PreparedItem(
-        slot.index, slot.size, layout.grids, spans, made.tensors, slot.modality, tuple(layout.strides)
-    )
+    return PreparedItem(slot.index, slot.size, layout.grids, spans, made.tensors, slot.modality, tuple(layout.strides))
 
 
 def _slots(processed: Sequence[Pixels]) -> list[Slot]:

@@ -153,7 +153,7 @@ def _add_errors(app: FastAPI) -> None:
         return error_response(500, plain_error_body(500, message))
 
 
-BODIES: tuple[type[Body], ...] = (GenerateBody, ChatBody, CompletionBody)
+BODIES: tuple[type[Body], ...] = (GenerateBody, ChatBody, CompletionBody, PredictGenerate)
 _REFERENCE = "#/components/schemas/{model}"
 
 
