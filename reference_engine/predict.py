@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 from reference_engine import hf
 from reference_engine.config import EngineConfig
-from reference_engine.errors import RequestError
+from reference_engine.errors import ConfigError, RequestError
 from reference_engine.loading import make_family
 from reference_engine.multimodal.families import known
 from reference_engine.multimodal.mrope import positions_digest
 from reference_engine.multimodal.placeholders import Grid, Modality, Size, Span
 from reference_engine.multimodal.placing import PlacedPrompt, PromptPlacer, Slot
+from reference_engine.multimodal.processor_counts import Counted, count_by_processor
 from reference_engine.request import Request
 from reference_engine.sentinels import resolve_model
 from reference_engine.tokenizer import Codec, load_codec
@@ -64,7 +65,7 @@ class Predictor:
     def __init__(self, config: EngineConfig) -> None:
         path = resolve_model(config.model)
         description = hf.describe_checkpoint(path, known)
-        self.config = config
+        self.config, self._processors = config, description.processors
         self.codec: Codec = load_codec(path, description.geometry.vocabulary, config)
         self.placer = PromptPlacer(self.codec, make_family(description, self.codec, config.slice_rows), config)
 
@@ -72,6 +73,13 @@ class Predictor:
         """For a prompt with images of these (width, height), upright as decoded. Refuses what the engine refuses."""
         placed = self.placer.place(request, image_slots(sizes, self.config))
         return prediction(placed, self.placer.family.name, positions=positions)
+
+    def count_again(self, sizes: Sequence[Size]) -> Counted:
+        """The images' tokens as the checkpoint's whole processor counts them, to be held against ``placeholders``."""
+        try:
+            return count_by_processor(self._processors.whole, sizes)
+        except (ConfigError, OSError, ValueError) as error:
+            return Counted(None, str(error))
 
 
 def image_slots(sizes: Sequence[Size], config: EngineConfig, field: str = "image_sizes") -> list[Slot]:

@@ -16,6 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="an image by its size (width x height) or its file; repeatable, in order",
     )  # fmt: skip
     parser.add_argument("--positions", action="store_true", help="the positions too, not only their digest")
+    parser.add_argument(
+        "--count-again", action="store_true", help="count images by the checkpoint's own processor too (torchvision)"
+    )
     parser.add_argument("--slice-rows", help="as of assay serve")
     parser.add_argument("--json", action="store_true", help="the whole prediction, on one line")
     return parser
@@ -76,7 +80,12 @@ def _predict(options: argparse.Namespace) -> Any:
     config = EngineConfig.from_environment(os.environ, model=options.model, slice_rows=options.slice_rows)
     predictor = Predictor(config)
     raw = json.dumps(body).encode()
-    return answer_predict(raw, predictor, ChatPrompts(predictor.codec), _MOST_PROMPTS)
+    found = answer_predict(raw, predictor, ChatPrompts(predictor.codec), _MOST_PROMPTS)
+    if options.count_again:
+        for one in found if isinstance(found, list) else [found]:
+            items = sorted(one["items"], key=lambda item: item["item"])
+            one["counted_again"] = asdict(predictor.count_again([item["size"] for item in items]))
+    return found
 
 
 def request_body(options: argparse.Namespace) -> dict[str, Any]:
@@ -137,6 +146,8 @@ def as_table(found: dict[str, Any]) -> str:
     ]
     for row, name in zip(found.get("positions", ()), ("time", "height", "width"), strict=False):
         lines.append(f"  {name:<14}{' '.join(map(str, row))}")
+    if "counted_again" in found:
+        lines.append(f"counted again   {_verdict(found)}")
     if found["items"]:
         lines.append("item        size         tokens  spans (inclusive), grids (t, h, w)")
     for item in found["items"]:
@@ -145,6 +156,15 @@ def as_table(found: dict[str, Any]) -> str:
         spans = " ".join(f"{first}-{last}" for first, last in item["spans"])
         lines.append(f"{item['modality']} {item['item']:<5} {size:<12} {sum(item['placeholders']):<7} {spans}{grids}")
     return "\n".join(lines)
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    again = found["counted_again"]
+    if again["tokens"] is None:
+        return f"no: {again['how']}"
+    own = [sum(item["placeholders"]) for item in sorted(found["items"], key=lambda item: item["item"])]
+    same = "the same" if own == again["tokens"] else f"NOT the same: {again['tokens']} instead of {own}"
+    return f"{same}, by {again['how']}"
 
 
 def _tuple(grid: Sequence[int]) -> str:
