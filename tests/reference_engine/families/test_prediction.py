@@ -1,4 +1,4 @@
-"""For every family: what is predicted from files and sizes alone is what transformers makes and what the engine runs."""
+"""For every family: a prediction from files and sizes alone is what transformers makes and what the engine runs."""
 
 from __future__ import annotations
 
