@@ -9,6 +9,7 @@ Shapes: B rows, V vocabulary, W rows that want them, L prompt tokens, T tokens o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -53,6 +54,8 @@ class PromptLogprobs:
             self._predicted_L[low : high + 1] = False
         self._start, self._top = start, top
         self.made: list[TokenLogprob | None] = [None] if start == 0 else []
+        self.are_numbers = True
+        """False once one of them is NaN."""
 
     @property
     def place(self) -> int:
@@ -63,10 +66,6 @@ class PromptLogprobs:
     def next(self) -> int | None:
         """The same: the token before it must be computed. None if there is no such position."""
         return self.place if self.place < len(self._ids_L) else None
-
-    @property
-    def are_numbers(self) -> bool:
-        return all(one is None or one.logprob == one.logprob for one in self.made)
 
     def fill(self, first: int, hidden_TE: Tensor, logits: Callable[[Tensor], Tensor]) -> None:
         """From the hidden states of tokens ``first`` and following; ``logits`` maps [N, E] to [N, V]."""
@@ -84,5 +83,6 @@ class PromptLogprobs:
             made += token_logprobs(
                 logits(hidden_TE[part_N - 1 - first]), self._ids_L[part_N], [self._top] * len(part_N)
             )
+        self.are_numbers &= not any(math.isnan(one.logprob) for one in made)
         numbers = iter(made)
         self.made += [next(numbers) if one else None for one in predicted_N.tolist()]

@@ -43,8 +43,18 @@ def check(answer: Any, whole_LV: torch.Tensor, ids: list[int], places: set[int],
 @pytest.mark.parametrize("settings", [{}, {"chunked_prefill": 3}, {"chunked_prefill": 16}])
 def test_they_equal_transformers_forward(lively: Any, make_cases: Any, settings: dict[str, int]) -> None:
     cases = make_cases(4, seed=61, max_images=2, sizes=[(84, 56), (56, 84), (112, 112)])
+    compare(lively, cases, [0, 1, 0, 3], [0, 2, 5, 1], **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [0, 1, 5, 17, 64])
+def test_many_equal_transformers_forward(lively: Any, make_cases: Any, chunk: int) -> None:
+    cases = make_cases(24, seed=chunk, max_images=3)
+    compare(lively, cases, [i % 2 for i in range(24)], [i % 6 for i in range(24)], chunked_prefill=chunk, block_size=8)
+
+
+def compare(lively: Any, cases: list[Any], starts: list[int], tops: list[int], **settings: int) -> None:
     engine = lively.engine(**settings)
-    starts, tops = [0, 1, 0, 3], [0, 2, 5, 1]
     requests = [ask(c, str(i), s, t) for i, (c, s, t) in enumerate(zip(cases, starts, tops, strict=True))]
     prompts = [engine.prepare(request) for request in requests]
     alone = [engine.generate([case.request("x")])[0].output_ids for case in cases]
