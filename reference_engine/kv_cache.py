@@ -23,12 +23,13 @@ class KVCache:
 
     def __init__(
         self, *, layers: int, heads: int, width: int, blocks: int, block_size: int, lanes: int, longest: int,
-        dtype: torch.dtype, device: str,
+        dtype: torch.dtype, device: str, value_width: int | None = None,
     ) -> None:  # fmt: skip
+        """``value_width`` where values are not as wide as keys (multi-head latent attention)."""
         self.block_size = block_size
         self.pool = BlockPool(blocks)
         self.keys_NKSHD = torch.zeros(layers, blocks + 1, block_size, heads, width, dtype=dtype, device=device)
-        self.values_NKSHD = torch.zeros_like(self.keys_NKSHD)
+        self.values_NKSHD = self.keys_NKSHD.new_zeros(*self.keys_NKSHD.shape[:-1], value_width or width)
         self._table = torch.zeros(lanes + 1, min(blocks, self.blocks_for(longest)), dtype=torch.int64)
         self.scratch_lane = lanes
         """A lane that is no request's: every position is in one block, the last, which the pool does not have."""

@@ -57,6 +57,8 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     model, geometry = checkpoint.model, checkpoint.geometry
     codec = load_codec(path, geometry.vocabulary, config, detokenizer)
     family = make_family(checkpoint, codec, config.slice_rows)
+    if config.batch_invariant and family.traits.both_ways:
+        raise ConfigError(f"batch_invariant: not with {family.name}, whose images are seen both ways; turn it off")
     cases = plain_cases(model, geometry, family, codec)
     spread = None if ranks == 1 else spread_over_ranks(config, model)
     model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
@@ -69,8 +71,8 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
 
     def make_cache(**numbers: int) -> KVCache:
         return new_cache(
-            layers=geometry.layers, heads=geometry.kv_heads, width=geometry.key_width, dtype=model.dtype,
-            device=str(model.device), **numbers,
+            layers=geometry.layers, heads=geometry.kv_heads, width=geometry.key_width,
+            value_width=geometry.value_width, dtype=model.dtype, device=str(model.device), **numbers,
         )  # fmt: skip
 
     def make_runner(**numbers: int) -> ModelRunner:

@@ -56,7 +56,7 @@ class ModelRunner:
         positions_3T = self._positions(decoding, filling)
         if positions_3T.shape != (3, len(x_TE)):
             raise ValueError(f"positions {list(positions_3T.shape)} for {len(x_TE)} tokens")
-        windows = [Window(_lane(c), c.start, c.stop) for c in chunks]
+        windows = [_window(c) for c in chunks]
         if self.graphs is not None and not filling:
             hidden_TE = self.graphs.run(x_TE, positions_3T, windows)
             for chunk in decoding:
@@ -117,6 +117,12 @@ class ModelRunner:
             prompt = chunk.live.prompt
             parts.append(self.seams.chunk_positions(prompt.positions_3L, prompt.delta, chunk.start, chunk.stop))
         return torch.cat(parts if decoding else parts[1:], dim=1)
+
+
+def _window(chunk: Chunk) -> Window:
+    new = range(chunk.start, chunk.stop)
+    both_ways = tuple(span for span in chunk.live.prompt.both_ways if span[1] in new)
+    return Window(_lane(chunk), chunk.start, chunk.stop, both_ways)
 
 
 def _lane(chunk: Chunk) -> int:

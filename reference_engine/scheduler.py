@@ -136,9 +136,9 @@ class Scheduler:
                 continue
             if room == 0 or (left > room and not self.config.chunked_prefill and room < budget):
                 return
-            taken = min(left, room)
-            room -= taken
-            yield Chunk(live, live.computed, live.computed + taken)
+            stop = live.prompt.chunk_end(live.computed, live.computed + min(left, room))
+            room = max(0, room - (stop - live.computed))
+            yield Chunk(live, live.computed, stop)
 
     def _mark_coming(self, live: LiveRequest, coming: set[bytes]) -> int:
         """Tokens of a filling request that older ones are computing; its own blocks join those ``coming``."""

@@ -101,7 +101,7 @@ def _packed_logits(make_runner: MakesRunner, encode: Encoder, cases: list[Case],
     longest = max(len(case.prompt.ids) for case in cases) + 1
     runner = make_runner(blocks=longest, block_size=4, lanes=len(cases), longest=longest)
     lives = [_admit(encode, runner.cache, case) for case in cases]
-    starts = [live.prompt_length // 2 if cut else 0 for live in lives]
+    starts = [live.prompt.chunk_end(0, live.prompt_length // 2) if cut else 0 for live in lives]
     if cut:
         runner.run([Chunk(live, 0, start) for live, start in zip(lives, starts, strict=True)])
     chunks = [Chunk(live, start, live.prompt_length) for live, start in zip(lives, starts, strict=True)]

@@ -49,10 +49,13 @@ class TiledStep:
         self.windows = list(_tiled(cache, windows))
         slots = [cache.slots(w.lane, w.start, w.stop) for w in windows]
         self.slots_T = torch.cat(slots).to(cache.device)
-        longest = max(len(w.context_L) for w in self.windows)
-        self.mask_QL = _mask(longest, cache.keys_NKSHD.dtype, cache.device)
+        self.longest = max(len(w.context_L) for w in self.windows)
+        self._masks: dict[int | None, Tensor] = {}
 
-    def attend(self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float) -> Tensor:
+    def attend(
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None
+    ) -> Tensor:
+        mask_QL = self._mask(sliding)
         keys_CGD, values_CGD = self.cache.keys_NKSHD[layer].flatten(0, 1), self.cache.values_NKSHD[layer].flatten(0, 1)
         keys_CGD.index_copy_(0, self.slots_T, k_1GTD[0].transpose(0, 1))
         values_CGD.index_copy_(0, self.slots_T, v_1GTD[0].transpose(0, 1))
@@ -65,21 +68,27 @@ class TiledStep:
             )
             out_LHD = torch.cat(
                 [
-                    self._attend_tile(q_1HLD[:, :, row : row + TILE], k_1GLD, v_1GLD, w.tiles_start + row, scaling)
+                    _attend_tile(q_1HLD[:, :, row : row + TILE], k_1GLD, v_1GLD, mask_QL, w.tiles_start + row, scaling)
                     for row in range(0, q_1HLD.shape[2], TILE)
                 ]
             )
             parts_THD.append(out_LHD[w.before : w.before + w.length])
         return torch.cat(parts_THD)
 
-    def _attend_tile(self, q_1HQD: Tensor, k_1GLD: Tensor, v_1GLD: Tensor, start: int, scaling: float) -> Tensor:
-        """Queries at positions ``start`` to ``start`` + 15 over all keys up to there. [16, H, D]."""
-        keys = start + TILE
-        out_1HQD = F.scaled_dot_product_attention(
-            q_1HQD.contiguous(), k_1GLD[:, :, :keys], v_1GLD[:, :, :keys],
-            attn_mask=self.mask_QL[:, -keys:], scale=scaling, enable_gqa=True,
-        )  # fmt: skip
-        return out_1HQD[0].transpose(0, 1)
+    def _mask(self, sliding: int | None) -> Tensor:
+        if sliding not in self._masks:
+            self._masks[sliding] = _mask(self.longest, sliding, self.cache.keys_NKSHD.dtype, self.cache.device)
+        return self._masks[sliding]
+
+
+def _attend_tile(q_1HQD: Tensor, k_1GLD: Tensor, v_1GLD: Tensor, mask_QL: Tensor, start: int, scaling: float) -> Tensor:
+    """Queries at positions ``start`` to ``start`` + 15 over all keys up to there. [16, H, D]."""
+    keys = start + TILE
+    out_1HQD = F.scaled_dot_product_attention(
+        q_1HQD.contiguous(), k_1GLD[:, :, :keys], v_1GLD[:, :, :keys],
+        attn_mask=mask_QL[:, -keys:], scale=scaling, enable_gqa=True,
+    )  # fmt: skip
+    return out_1HQD[0].transpose(0, 1)
 
 
 def _tiled(cache: KVCache, windows: Sequence[Window]) -> Iterator[TiledWindow]:
@@ -93,6 +102,8 @@ def _tiled(cache: KVCache, windows: Sequence[Window]) -> Iterator[TiledWindow]:
         first += window.length
 
 
-def _mask(longest: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _mask(longest: int, sliding: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Added to scores [16, longest]; its last n columns are the mask of the tile that ends at position n."""
-    return torch.full((TILE, longest), float("-inf"), dtype=dtype, device=device).triu(longest - TILE + 1)
+    hidden_QL = torch.full((TILE, longest), float("-inf"), dtype=dtype, device=device)
+    mask_QL = hidden_QL.triu(longest - TILE + 1)
+    return mask_QL if sliding is None else mask_QL + hidden_QL.tril(longest - TILE - sliding)

@@ -31,11 +31,13 @@ class TritonStep:
         self.slots_T = to_device(_slots(cache, windows[:decoding], windows[decoding:]), cache.device)
         self.plan = self._plan(windows, decoding)
 
-    def attend(self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float) -> Tensor:
+    def attend(
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None
+    ) -> Tensor:
         keys_KSGD, values_KSGD = self.cache.keys_NKSHD[layer], self.cache.values_NKSHD[layer]
         q_THD, k_TGD, v_TGD = (x[0].transpose(0, 1) for x in (q_1HTD, k_1GTD, v_1GTD))
         store(k_TGD, v_TGD, keys_KSGD, values_KSGD, self.slots_T)
-        return attend(q_THD, keys_KSGD, values_KSGD, self.plan, scale=scaling)
+        return attend(q_THD, keys_KSGD, values_KSGD, self.plan, scale=scaling, window=sliding)
 
     def _plan(self, windows: Sequence[Window], decoding: int) -> RowPlan:
         tiles = [(request, request, 1) for request in range(decoding)]
@@ -44,17 +46,25 @@ class TritonStep:
             tiles += chunk_tiles(request, first, window.length)
             first += window.length
         tiles_X3 = to_device(torch.tensor(tiles, dtype=torch.int32), self.cache.device)
-        positions_T1 = torch.tensor([p for w in windows for p in range(w.start, w.stop)], dtype=torch.int32)[:, None]
+        spans_T3 = torch.cat([_spans(window) for window in windows])
         tables_BK = self.cache.block_table([w.lane for w in windows], max(w.stop for w in windows))
         return RowPlan(
             tables_BK=to_device(tables_BK, self.cache.device),
-            spans_T3=to_device(positions_T1.repeat(1, 3), self.cache.device),
+            spans_T3=to_device(spans_T3, self.cache.device),
             decode_tiles_X3=tiles_X3[:decoding],
             chunk_tiles_X3=tiles_X3[decoding:],
             decoding=decoding,
             block_size=self.cache.block_size,
             decode_tokens=self.decode_tokens,
         )
+
+
+def _spans(window: Window) -> Tensor:
+    """Of each token: its position, then first and last position of the span that it attends both ways, or itself."""
+    spans_T3 = torch.arange(window.start, window.stop, dtype=torch.int32)[:, None].repeat(1, 3)
+    for first, last in window.both_ways:
+        spans_T3[max(0, first - window.start) : last + 1 - window.start, 1:] = torch.tensor([first, last])
+    return spans_T3
 
 
 def _slots(cache: KVCache, singles: Sequence[Window], chunks: Sequence[Window]) -> Tensor:

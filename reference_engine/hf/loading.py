@@ -13,6 +13,9 @@ from reference_engine.hf.library import transformers
 from reference_engine.hf.model import Model
 from reference_engine.hf.processors import Processors
 
+SLIDING = frozenset({"gemma3"})
+"""Model types whose sliding layers are served: transformers itself implements them, and the tests compare."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -89,14 +92,20 @@ def check_supported(config: Any, known: frozenset[str]) -> None:
     if config.model_type not in known:
         raise ConfigError(f"model: type {config.model_type!r} is not served; known: {', '.join(sorted(known))}")
     text = config.get_text_config()
-    rope = text.rope_parameters["rope_type"]
-    if rope != "default":  # dynamic types look at the longest position of the whole packed batch
-        raise ConfigError(
-            f"model: rope type {rope!r} would let one request change another's positions; only 'default' is served"
-        )
-    layers = set(getattr(text, "layer_types", None) or {"full_attention"})
-    if layers != {"full_attention"}:
-        raise ConfigError(f"model: attention layers {sorted(layers)} are not served; only full attention")
+    for rope in _rope_types(text.rope_parameters):
+        if rope != "default":  # dynamic types look at the longest position of the whole packed batch
+            raise ConfigError(
+                f"model: rope type {rope!r} would let one request change another's positions; only 'default' is served"
+            )
+    served = {"full_attention", "sliding_attention"} if config.model_type in SLIDING else {"full_attention"}
+    layers = set(getattr(text, "layer_types", None) or served) - served
+    if layers:
+        raise ConfigError(f"model: attention layers {sorted(layers)} are not served; only {sorted(served)}")
+
+
+def _rope_types(parameters: dict[str, Any]) -> list[str]:
+    """One for the whole model, or one for every kind of layer (Gemma 3)."""
+    return [parameters["rope_type"]] if "rope_type" in parameters else [p["rope_type"] for p in parameters.values()]
 
 
 def read_geometry(config: Any, path: Path) -> Geometry:
@@ -105,13 +114,21 @@ def read_geometry(config: Any, path: Path) -> Geometry:
     eos = text.eos_token_id
     if (path / "generation_config.json").is_file():
         eos = transformers.GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id or eos
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Geometry(
         layers=text.num_hidden_layers,
-        kv_heads=text.num_key_value_heads,
-        key_width=width,
-        value_width=width,
+        **_widths(text),
         vocabulary=text.vocab_size,
         context=text.max_position_embeddings,
         eos_ids=frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos]),
     )
+
+
+def _widths(text: Any) -> dict[str, int]:
+    """Of what is cached. Multi-head latent attention (DeepSeek-V3) is cached as transformers hands it over: expanded,
+    keys wider than values.
+    """
+    if hasattr(text, "kv_lora_rank"):
+        keys = text.qk_nope_head_dim + text.qk_rope_head_dim
+        return {"kv_heads": text.num_attention_heads, "key_width": keys, "value_width": text.v_head_dim}
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return {"kv_heads": text.num_key_value_heads, "key_width": width, "value_width": width}

@@ -48,6 +48,8 @@ class Traits:
     """Patches of a grid that become one token, on a side (MRoPE families)."""
     segments: bool = False
     """The tower takes the bounds of its segments (images, windows) when its attention is called "flash"."""
+    both_ways: bool = False
+    """Within one span every token sees every other, so no chunk of a prompt may end inside one (Gemma 3)."""
     refused: Mapping[Modality, int] = field(default_factory=dict)
     """Placeholders that the vocabulary has and this engine does not serve."""
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from reference_engine.errors import RequestError
-from reference_engine.multimodal.family import Divides, Pixels, Tensors
+from reference_engine.multimodal.family import Divides, Pixels, Tensors, Traits
 from reference_engine.multimodal.images import load_image
 from reference_engine.multimodal.placeholders import Grid, Layout, Modality, Size, Span
 from reference_engine.multimodal.placing import PlacedPrompt, Placement, PromptPlacer, Slot, layout_mismatch
@@ -77,6 +77,17 @@ class PreparedPrompt:
     chain: KeyChain | None = None
     """Keys of its KV blocks; None where no prefix is ever reused."""
     reuse: Reuse = NOTHING_GIVEN
+    both_ways: tuple[Span, ...] = ()
+    """Spans in which every token sees every other."""
+
+    def chunk_end(self, start: int, stop: int) -> int:
+        """Where a chunk of the prompt may end that was meant to end before token ``stop``: not inside a span that
+        attends both ways. One that begins at ``start`` is taken whole, however long it is.
+        """
+        for first, last in self.both_ways:
+            if first < stop <= last:
+                return first if first > start else last + 1
+        return stop
 
     def without_pixels(self) -> PreparedPrompt:
         """For after encoding: pixels are by far the largest part of a prompt, and a request may decode for long."""
@@ -97,7 +108,7 @@ class PromptBuilder:
         if request.processor_output is not None:
             return self._with_processor_output(request, request.processor_output, media)
         placed = self.placer.place(request, [medium.slot for medium in media])
-        return _prepared(placed, [self._pixels(medium) for medium in media])
+        return _prepared(placed, [self._pixels(medium) for medium in media], self.placer.family.traits)
 
     def with_pixels(self, request: Request, prompt: PreparedPrompt) -> PreparedPrompt:
         """:meth:`PreparedPrompt.without_pixels` undone: they are made again from the request's own media."""
@@ -119,8 +130,9 @@ class PromptBuilder:
         on = self.placer.config.reuse_processor_output
         if wrong or not on:
             made = [self._pixels(medium) for medium in media] if media else processed
-            return _computed(_prepared(placed, made), wrong or "the toggle is off", alone=not media and bool(processed))
-        return self._with_positions(_prepared(placed, processed), given)
+            prompt = _prepared(placed, made, self.placer.family.traits)
+            return _computed(prompt, wrong or "the toggle is off", alone=not media and bool(processed))
+        return self._with_positions(_prepared(placed, processed, self.placer.family.traits), given)
 
     def _with_positions(self, prompt: PreparedPrompt, given: ProcessorOutput) -> PreparedPrompt:
         used = f"its {len(prompt.ids)} ids are those run, and the pixels of {len(prompt.items)} item(s) were used"
@@ -165,11 +177,12 @@ class PromptBuilder:
         return self.placer.family.pixels(slot.modality, medium.item, slot.index, slot.count)
 
 
-def _prepared(placed: PlacedPrompt, made: Sequence[Pixels]) -> PreparedPrompt:
+def _prepared(placed: PlacedPrompt, made: Sequence[Pixels], traits: Traits) -> PreparedPrompt:
     """Both sides together. Items come in the order of their places."""
     items = [_item(*each) for each in zip(placed.slots, placed.layouts, placed.spans, made, strict=True)]
     items.sort(key=lambda item: item.spans[0])
-    return PreparedPrompt(placed.ids, items, placed.positions_3L, placed.delta, placed.placement)
+    both_ways = tuple(span for item in items for span in item.spans) if traits.both_ways else ()
+    return PreparedPrompt(placed.ids, items, placed.positions_3L, placed.delta, placed.placement, both_ways=both_ways)
 
 
 def _item(slot: Slot, layout: Layout, spans: list[Span], made: Pixels) -> PreparedItem:

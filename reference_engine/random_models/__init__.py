@@ -24,6 +24,8 @@ NAMES = {
     "random-internvl": "internvl",
     "random-llava-onevision": "llava_onevision",
     "random-qwen2": "qwen2",
+    "random-gemma3": "gemma3",
+    "random-kimi-k2.5": "kimi_k25",
     "random-qwen3": "qwen3",
     "random-llama": "llama",
 }

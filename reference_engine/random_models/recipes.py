@@ -230,6 +230,71 @@ def text_config(kind: str) -> Callable[[Any], Any]:
     return make
 
 
+# -- Gemma
+
+GEMMA = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+GEMMA_SIDE, GEMMA_PATCH = 56, 14
+
+
+def gemma3_config(tokenizer: Any) -> Any:
+    vision = {
+        "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48, "patch_size": GEMMA_PATCH,
+        "image_size": GEMMA_SIDE, "num_hidden_layers": 2, "num_attention_heads": 2, "vision_use_head": False,
+    }  # fmt: skip
+    kinds = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
+    decoder = text(
+        tokenizer, head_dim=16, num_hidden_layers=4, layer_types=kinds, sliding_window=12, query_pre_attn_scalar=16
+    )
+    names = ("boi_token", "eoi_token", "image_token")
+    ids = {f"{name}_index": tokenizer.convert_tokens_to_ids(GEMMA[name]) for name in names}
+    return hf.Gemma3Config(
+        text_config=decoder, vision_config=vision, mm_tokens_per_image=4, tie_word_embeddings=False, **ids
+    )
+
+
+def gemma3_processor(tokenizer: Any) -> Any:
+    images = hf.Gemma3ImageProcessorPil(size={"height": GEMMA_SIDE, "width": GEMMA_SIDE})
+    return hf.Gemma3Processor(images, tokenizer, chat_template=chat_template("<start_of_image>"), image_seq_length=4)
+
+
+# -- Kimi
+
+KIMI = (
+    "<|im_start|>",
+    "<|media_begin|>",
+    "<|media_content|>",
+    "<|media_pad|>",
+    "<|media_end|>",
+    "<|kimi_k25_video_placeholder|>",
+)
+KIMI_IMAGE = "<|media_begin|>image<|media_content|><|media_pad|><|media_end|>"
+
+
+def kimi_config(tokenizer: Any) -> Any:
+    """Latent attention whose keys (24) are wider than its values (12), and four experts of which two are asked."""
+    decoder = text(
+        tokenizer, model_type="deepseek_v3", num_key_value_heads=4, q_lora_rank=24, kv_lora_rank=32, qk_rope_head_dim=8,
+        qk_nope_head_dim=16, v_head_dim=12, n_routed_experts=4, num_experts_per_tok=2, n_group=1, topk_group=1,
+        n_shared_experts=1, moe_intermediate_size=32, first_k_dense_replace=1,
+    )  # fmt: skip
+    vision = {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
+        "pos_emb_height": 8, "pos_emb_width": 8,
+    }  # fmt: skip
+    names = {"image_token_id": "<|media_pad|>", "video_token_id": "<|kimi_k25_video_placeholder|>"}
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    return hf.Kimi_K25Config(text_config=decoder, vision_config=vision, projection_hidden_size=32, **ids)
+
+
+def kimi_processor(tokenizer: Any) -> Any:
+    return hf.Kimi_K25Processor(
+        image_processor=hf.Kimi_K25ImageProcessor(max_patches=192),
+        tokenizer=tokenizer,
+        video_processor=hf.Kimi_K25VideoProcessor(),
+        chat_template=chat_template(KIMI_IMAGE),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "qwen2_vl": Recipe(qwen2_vl_config, qwen_processor("Qwen2VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
     "qwen2_5_vl": Recipe(qwen2_5_vl_config, qwen_processor("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
@@ -243,4 +308,6 @@ RECIPES: dict[str, Recipe] = {
     "qwen2": Recipe(text_config("Qwen2Config"), None, ("<|im_start|>",)),
     "qwen3": Recipe(text_config("Qwen3Config"), None, ("<|im_start|>",)),
     "llama": Recipe(text_config("LlamaConfig"), None, ("<|im_start|>",)),
+    "gemma3": Recipe(gemma3_config, gemma3_processor, ("<|im_start|>", *GEMMA.values()), GEMMA),
+    "kimi_k25": Recipe(kimi_config, kimi_processor, KIMI),
 }

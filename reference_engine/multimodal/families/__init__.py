@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_engine.multimodal.families.gemma3 import Gemma3
 from reference_engine.multimodal.families.glm4v import GLM4V
 from reference_engine.multimodal.families.idefics3 import Idefics3
 from reference_engine.multimodal.families.internvl import InternVL
+from reference_engine.multimodal.families.kimi import Kimi
 from reference_engine.multimodal.families.llava_onevision import LlavaOnevision
 from reference_engine.multimodal.families.qwen2_vl import Qwen2VL
 from reference_engine.multimodal.families.qwen3_vl import Qwen3VL
@@ -22,6 +24,8 @@ _FAMILIES: dict[str, Any] = {
     "smolvlm": Idefics3,
     "internvl": InternVL,
     "llava_onevision": LlavaOnevision,
+    "gemma3": Gemma3,
+    "kimi_k25": Kimi,
     "qwen2": TextOnly,
     "qwen3": TextOnly,
     "llama": TextOnly,

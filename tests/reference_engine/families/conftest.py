@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ FAMILIES = {
     "random-internvl": Markup("<IMG_CONTEXT>"),
     "random-llava-onevision": Markup("<image>"),
     "random-qwen2": Markup(None),
+    "random-gemma3": Markup("<start_of_image>"),
+    "random-kimi-k2.5": Markup("<|media_begin|>image<|media_content|><|media_pad|><|media_end|>"),
     "random-qwen3": Markup(None),
     "random-llama": Markup(None),
 }
@@ -150,6 +153,17 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@cache
+def bench(name: str) -> Bench:
+    return Bench(name, Oracle(name))
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest, _cache: None) -> Bench:
-    return Bench(request.param, Oracle(request.param))
+    return bench(request.param)
+
+
+@pytest.fixture(scope="module", params=[name for name, markup in FAMILIES.items() if markup.image])
+def looking_family(request: pytest.FixtureRequest, _cache: None) -> Bench:
+    """Those that take images."""
+    return bench(request.param)

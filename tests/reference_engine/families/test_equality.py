@@ -33,11 +33,11 @@ def test_batched(family: Any, settings: dict[str, Any]) -> None:
     assert_equal(family, FEW, **settings)
 
 
-def test_answers_depend_on_the_picture(family: Any) -> None:
+def test_answers_depend_on_the_picture(looking_family: Any) -> None:
     """Guards this module against models that do not look."""
-    case, right = next((c, r) for c, r in family.cases(FEW) if c.images)
+    case, right = next((c, r) for c, r in looking_family.cases(FEW) if c.images)
     flipped = type(case)(case.text, [image.rotate(180) for image in case.images], case.new_tokens)
-    other = family.oracle.generate(flipped)
+    other = looking_family.oracle.generate(flipped)
     assert other.prompt_ids == right.prompt_ids
     assert abs(other.logprobs[0] - right.logprobs[0]) > 30 * TOLERANCE
 
