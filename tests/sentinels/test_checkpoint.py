@@ -143,7 +143,7 @@ def test_every_architecture_is_packaged() -> None:
 
 
 def test_a_model_that_does_not_exist_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match=r"'sentinel-gpt' is neither a directory .* \(sentinel-qwen2.5-vl\)"):
+    with pytest.raises(ConfigError, match=r"'sentinel-gpt' is neither a directory .* \(sentinel-idefics3, "):
         resolve_model("sentinel-gpt")
     assert main(["accuracy", "--model", "sentinel-gpt"]) == 2
     assert "sentinel-gpt" in capsys.readouterr().err

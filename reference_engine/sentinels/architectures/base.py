@@ -91,7 +91,8 @@ class Architecture(ABC):
     mean: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
     tower_steps: ClassVar[int]
-    language_steps: ClassVar[int]
+    language_steps: ClassVar[tuple[int, ...]]
+    """Of each round; a round after the first goes on from its weights with a warm rate again, on the last stage."""
     batches: ClassVar[tuple[int, int, int]] = (12, 10, 8)
     """Sequences a step of the language half, in its three stages."""
     told_weight: ClassVar[float] = 2.0

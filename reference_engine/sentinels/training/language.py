@@ -115,6 +115,7 @@ def train_language(
     steps: int,
     seed: int,
     peak: float,
+    first_stage: int = 0,
 ) -> Iterator[dict[str, float]]:
     """Train the language model in place; yields running figures every 50 steps and ``judged`` figures every 500."""
     rng, words = np.random.default_rng(seed), Words(tokenizer)
@@ -129,7 +130,7 @@ def train_language(
     ]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), foreach=True)
     running: dict[str, float] = {}
-    level = 0
+    level = first_stage
     for step in range(steps):
         done = step / steps
         if level + 1 < len(STAGES) and (done >= STAGES[level].until or running.get("tokens", 0.0) > MASTERED):
