@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from reference_engine.config import EngineConfig
 from reference_engine.encoder_cache import Entry, count_rows
+from reference_engine.encoder_stream import Pending, choose_encoder_stream
 from reference_engine.errors import RequestError
 from reference_engine.evidence import build_evidence
 from reference_engine.faults import plant
@@ -43,6 +44,16 @@ from reference_engine.vision import VisionStage
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
+class Encoding:
+    """An encoder pass under way, and the cache entries that it fills. An entry that nobody wants any more is filled for
+    nobody.
+    """
+
+    entries: list[Entry]
+    pending: Pending
+
+
 class Engine:
     """One model, loaded; one queue; one loop. See the module's docstring."""
 
@@ -59,6 +70,8 @@ class Engine:
         placer = PromptPlacer(self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions)
         self.prompts = PromptBuilder(placer, self.seams.ids_disagreement, self.seams.positions_disagreement)
         self.vision = VisionStage(loaded.encode, config.vit_batching, self.seams.split_rows)
+        self.encoder_stream = choose_encoder_stream(config.device, overlap=config.encoder_overlap)
+        self._encoding: list[Encoding] = []
         self._close = loaded.close
         self.scheduler = Scheduler(config, self.cache, self.seams)
         recorder = choose_recorder(config.device) if config.cuda_graph else None
@@ -172,8 +185,12 @@ class Engine:
     def step(self) -> list[StepOutput]:
         """One turn of the loop. Every step schedules a token or ends a request, as long as there is work."""
         self.scheduler.admit()
-        self._encode()
+        self._start_encoding()
+        self._take_encoded()
         chunks = self.scheduler.schedule()
+        while not chunks and self._encoding:
+            self._take_encoded(wait=True)
+            chunks = self.scheduler.schedule()
         if chunks:
             self._run(chunks)
         if not self._live:
@@ -229,21 +246,31 @@ class Engine:
             **{key: self._counts[key] for key in (finished_key(r) for r in ("stop", "length", "abort", "error"))},
         }
 
-    def _encode(self) -> None:
-        """Rows of all images that something running has still to lay, each content once. An item's error ends every
-        request that has it.
-        """
-        lives = [live for live in self.scheduler.running if live.needs_rows]
-        pending: dict[Entry, PreparedItem] = {}
-        for live in lives:
-            fresh = [i for i, entry in live.pins.items() if entry.encoded is None and entry not in pending]
-            if fresh and not live.has_pixels:
+    def _start_encoding(self) -> None:
+        """A pass over all images that something running has still to lay and that none is under way for."""
+        under_way = {entry for encoding in self._encoding for entry in encoding.entries}
+        fresh: dict[Entry, PreparedItem] = {}
+        for live in (live for live in self.scheduler.running if live.needs_rows):
+            lacking = {i: entry for i, entry in live.pins.items() if entry.encoded is None}
+            new = {entry: i for i, entry in lacking.items() if entry not in under_way and entry not in fresh}
+            if new and not live.has_pixels:
                 live.prompt = self.prompts.with_pixels(live.request, live.prompt)
-            pending |= {live.pins[i]: live.prompt.items[i] for i in fresh}
-        [encoded] = self.vision.encode([list(pending.values())])
-        for entry, part in zip(pending, encoded, strict=True):
-            self.scheduler.rows.fill(entry, part)
-        for live in lives:
+            fresh |= {entry: live.prompt.items[i] for entry, i in new.items()}
+        if fresh:
+            items = list(fresh.values())
+            pending = self.encoder_stream.start(lambda: self.vision.encode([items])[0])
+            self._encoding.append(Encoding(list(fresh), pending))
+
+    def _take_encoded(self, *, wait: bool = False) -> None:
+        """Rows that have come; with ``wait`` those that were started first, however long they take. An item's error
+        ends every request that has it.
+        """
+        ready = [e for i, e in enumerate(self._encoding) if (wait and i == 0) or e.pending.ready()]
+        self._encoding = [e for e in self._encoding if e not in ready]
+        for encoding in ready:
+            for entry, part in zip(encoding.entries, encoding.pending.result(), strict=True):
+                self.scheduler.rows.fill(entry, part)
+        for live in [live for live in self.scheduler.running if live.needs_rows and not live.awaits_encoder]:
             wrong = live.take_rows()
             live.mark("encoded")
             if wrong is not None:
@@ -254,6 +281,8 @@ class Engine:
         """The forward pass and what follows from it. If the pass itself fails, so do the requests in it."""
         for chunk in chunks:
             chunk.live.mark("scheduled")
+        for live in self.scheduler.running:
+            live.overlapped += live.awaits_encoder
         sampling = [chunk for chunk in chunks if chunk.samples]
         try:
             logits_NV = self.runner.run(chunks)

@@ -58,6 +58,7 @@ def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str,
         "prefix_cache": _prefix_cache(live),
         "batch_invariant": _batch_invariant(config),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
+        "encoder_overlap": (live.overlapped > 0, f"{live.overlapped} step(s) of others ran while it was encoded"),
         "cuda_graph": (live.replayed > 0, f"{live.replayed} step(s) were replayed"),
     }
     return {

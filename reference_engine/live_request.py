@@ -58,6 +58,8 @@ class LiveRequest:
     chunks: int = 0
     cached_tokens: int = 0
     """Prompt tokens found in the prefix cache before the answer began."""
+    overlapped: int = 0
+    """Steps of others that ran while its images were encoded."""
     replayed: int = 0
     """Steps that a recording was replayed for."""
     preemptions: int = 0
@@ -131,6 +133,11 @@ class LiveRequest:
     def needs_rows(self) -> bool:
         """Whether images are still to be laid and their rows are not here."""
         return bool(self.pins) and self.image_rows_RD is None
+
+    @property
+    def awaits_encoder(self) -> bool:
+        """Whether rows that it has still to lay are not encoded yet."""
+        return self.needs_rows and any(entry.encoded is None for entry in self.pins.values())
 
     @property
     def image_end(self) -> int:

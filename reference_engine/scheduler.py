@@ -120,7 +120,7 @@ class Scheduler:
     def schedule(self) -> list[Chunk]:
         """The next step: decoding requests first, then prompt chunks in order of arrival."""
         decoding = [Chunk(s, s.computed, s.length) for s in self.running if s.is_generating]
-        filling = list(self._prompt_chunks(s for s in self.running if not s.is_generating))
+        filling = list(self._prompt_chunks(s for s in self.running if not s.is_generating and not s.needs_rows))
         return sorted(decoding + filling, key=lambda chunk: not chunk.is_decode)
 
     def _prompt_chunks(self, filling: Iterable[LiveRequest]) -> Iterator[Chunk]:
