@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from harness.workloads.tiktoken_vocabulary import SPECIAL, write_checkpoint
 from reference_engine import ConfigError, Engine, EngineConfig, Request, RequestError, SamplingParams
 from reference_engine.faults import plant
-from reference_engine.tiktoken_tokenizer import VOCABULARY, TiktokenTokenizer
+from reference_engine.tiktoken_tokenizer import VOCABULARY, TiktokenTokenizer, write_ranks
 from reference_engine.tokenizer import IdsOnly, TextCodec, load_codec, load_tokenizer
 
 TOKENS = 900
@@ -88,6 +90,41 @@ def test_a_damaged_vocabulary_names_the_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
+def slow_checkpoint(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test model with the same vocabulary written as ``tiktoken.model``: what a Kimi checkpoint looks like."""
+    pytest.importorskip("tiktoken")
+    path = tmp_path_factory.mktemp("slow") / "model"
+    leave = shutil.ignore_patterns("tokenizer*.json", "merges.txt", "vocab.json")
+    shutil.copytree(bench.path, path, ignore=leave)
+    codec = bench.engine().codec
+    first = min(codec.special.values())
+    write_ranks(path / VOCABULARY, codec.spellings.of[:first])
+    added = {str(i): {"content": token, "special": True} for token, i in codec.special.items()}
+    settings = {"added_tokens_decoder": added, "additional_special_tokens": list(codec.special)}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "TiktokenTokenizer"}))
+    return path
+
+
+def test_an_engine_on_a_slow_tokenizer_says_the_same(bench: Any, slow_checkpoint: Path, make_cases: Any) -> None:
+    fast = bench.engine()
+    slow = [
+        Engine(EngineConfig(model=str(slow_checkpoint), num_blocks=512, native_decode=on, avoid_retokenize=on))
+        for on in (True, False)
+    ]
+    for i, case in enumerate(make_cases(4, seed=61)):
+        ids = fast.codec.encode(case.text)
+        sampling = SamplingParams(max_new_tokens=6, ignore_eos=True)
+        request = case.request(str(i), text=None, input_ids=ids, sampling=sampling, want_evidence=True)
+        [expected] = fast.generate([request])
+        for engine, on in zip(slow, (True, False), strict=True):
+            [answer] = engine.generate([request])
+            assert (answer.text, answer.output_ids) == (expected.text, expected.output_ids)
+            assert answer.text == fast.codec.text(answer.output_ids)
+            toggle = answer.evidence.toggles["native_decode"]
+            assert (toggle["setting"], toggle["acted"]) == (on, True)
+
+
+@pytest.fixture(scope="module")
 def ids_only(bench: Any) -> Engine:
     return bench.engine(skip_tokenizer_init=True)
 
@@ -127,7 +164,7 @@ def test_what_needs_text_is_refused_by_name(ids_only: Engine, request_: Request,
 
 def test_going_through_text_is_refused_by_name(bench: Any, picture: Any) -> None:
     engine = bench.engine(skip_tokenizer_init=True, avoid_retokenize=False)
-    request = Request("a", input_ids=[5, engine.family.placeholder_id], images=[picture((56, 56), 0)])
+    request = Request("a", input_ids=[5, engine.family.placeholders["image"]], images=[picture((56, 56), 0)])
     with pytest.raises(RequestError, match="set avoid_retokenize on") as caught:
         engine.prepare(request)
     assert caught.value.field == "input_ids"

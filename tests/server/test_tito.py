@@ -54,7 +54,7 @@ def test_input_ids_outrank_the_messages_and_keep_their_images(
     answer = real.post(CHAT, json=body).json()
     run = answer["choices"][0]["prompt_token_ids"]
     assert len(run) == answer["usage"]["prompt_tokens"]
-    assert collapsed(run, engine.family.placeholder_id) == ids
+    assert collapsed(run, engine.family.placeholders["image"]) == ids
     again = real.post(CHAT, json=body | {"input_ids": run}).json()  # ids as run are ids to send: the next turn's prefix
     assert again["choices"][0] == answer["choices"][0]
 
@@ -128,7 +128,7 @@ def test_generate_tells_the_ids_of_every_prompt_of_a_list(real: httpx2.Client, e
     plain, asked = (real.post("/generate", json=body | {"return_prompt_token_ids": on}).json() for on in (False, True))
     assert all("prompt_token_ids" not in answer["meta_info"] for answer in plain)
     found = [answer["meta_info"]["prompt_token_ids"] for answer in asked]
-    assert [collapsed(run, engine.family.placeholder_id) for run in found] == ids
+    assert [collapsed(run, engine.family.placeholders["image"]) for run in found] == ids
     assert [len(run) for run in found] == [answer["meta_info"]["prompt_tokens"] for answer in asked]
     *_, last = real.post("/generate", json=body | {"return_prompt_token_ids": True, "stream": True}).iter_lines()
     assert last == "" or "[DONE]" in last
