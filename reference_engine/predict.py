@@ -41,6 +41,8 @@ class PredictedItem:
     """Tokens of each span."""
     grids: list[Grid]
     """(t, h, w) patches of each span, in families with MRoPE."""
+    length: int
+    """Ids that its one placeholder became: its tokens, and what the family writes around and between its spans."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Predictor:
         return prediction(placed, self.placer.family.name, positions=positions)
 
     def count_again(self, sizes: Sequence[Size]) -> Counted:
-        """The images' tokens as the checkpoint's whole processor counts them, to be held against ``placeholders``."""
+        """The images as the checkpoint's whole processor counts them: their ``placeholders``, or in families that write
+        more than those (Idefics3), their ``length``.
+        """
         try:
             return count_by_processor(self._processors.whole, sizes)
         except (ConfigError, OSError, ValueError) as error:
@@ -97,7 +101,7 @@ def image_slots(sizes: Sequence[Size], config: EngineConfig, field: str = "image
 
 def prediction(placed: PlacedPrompt, family: str, *, positions: bool = False) -> Prediction:
     items = [
-        PredictedItem(slot.index, slot.modality, slot.size, spans, layout.counts, layout.grids)
+        PredictedItem(slot.index, slot.modality, slot.size, spans, layout.counts, layout.grids, len(layout.ids))
         for slot, layout, spans in zip(placed.slots, placed.layouts, placed.spans, strict=True)
     ]
     return Prediction(

@@ -162,8 +162,10 @@ def _verdict(found: dict[str, Any]) -> str:
     again = found["counted_again"]
     if again["tokens"] is None:
         return f"no: {again['how']}"
-    own = [sum(item["placeholders"]) for item in sorted(found["items"], key=lambda item: item["item"])]
-    same = "the same" if own == again["tokens"] else f"NOT the same: {again['tokens']} instead of {own}"
+    items = sorted(found["items"], key=lambda item: item["item"])
+    tokens, lengths = [sum(item["placeholders"]) for item in items], [item["length"] for item in items]
+    known = again["tokens"] in (tokens, lengths)
+    same = "the same" if known else f"NOT the same: {again['tokens']} instead of {tokens} (in all {lengths})"
     return f"{same}, by {again['how']}"
 
 
