@@ -65,6 +65,7 @@ TOGGLES: dict[str, Toggle] = {
         Toggle("prefix_cache", ("off", "on"), "sglang-omni#258", "share the KV blocks of prompts that begin alike"),
         Toggle("chunked_prefill", (), "vllm#10388", "most prompt tokens of one step; 0 means whole prompts"),
         Toggle("encoder_overlap", ("off", "on"), "sglang-jax#1487", "images are encoded while others decode"),
+        Toggle("compile", ("off", "on"), "vllm#43617", "the decoder is compiled as one graph"),
         Toggle("cuda_graph", ("off", "on"), "transformers#45323", "decoding steps are recorded once and replayed"),
         Toggle("batch_invariant", ("off", "on"), "vllm#51902", "answers bitwise the same in any batch"),
     )

@@ -46,6 +46,8 @@ class EngineConfig:
     """Share full KV blocks between prompts that begin alike, images included, and keep them until they are needed."""
     encoder_overlap: bool = field(default=True, metadata={"toggle": True})
     """Encode images on a stream of their own while others decode. A CPU always encodes first."""
+    compile: bool = field(default=False, metadata={"toggle": True, "source": "vllm#43617"})
+    """torch.compile the decoder as one graph around the attention. Needs a C++ compiler; the start takes minutes."""
     cuda_graph: bool = field(default=False, metadata={"toggle": True, "source": "transformers#45323"})
     """Record steps in which every request decodes, and replay them: CUDA or HIP graphs; on a CPU only the same path."""
     batch_invariant: bool = field(default=False, metadata={"toggle": True, "source": "vllm#51902"})

@@ -59,6 +59,7 @@ def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str,
         "batch_invariant": _batch_invariant(config),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
         "encoder_overlap": (live.overlapped > 0, f"{live.overlapped} step(s) of others ran while it was encoded"),
+        "compile": (config.compile and live.chunks > 0, "the decoder runs as one compiled graph, or as it is written"),
         "cuda_graph": (live.replayed > 0, f"{live.replayed} step(s) were replayed"),
     }
     return {

@@ -113,7 +113,12 @@ class DecodeGraphs:
     def _record(self, inputs: list[Tensor], step: PagedStep) -> _Recorded:
         """From here on this step's own tensors are the buffers."""
         x_BE, positions_3B = inputs[:2]
-        return _Recorded(inputs, self.recorder(lambda: self.forward(x_BE, positions_3B, step)))
+
+        def run() -> Tensor:
+            _forget_derived(step)
+            return self.forward(x_BE, positions_3B, step)
+
+        return _Recorded(inputs, self.recorder(run))
 
     def _padding_window(self, windows: Sequence[Window]) -> Window:
         blocks = self.cache.blocks_for(max(w.stop for w in windows))
@@ -158,9 +163,18 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(part)
 
 
+def _forget_derived(step: PagedStep) -> None:
+    """What a step keeps under a name with an underscore it makes from the rest when it is first asked: masks of a kind
+    of layer. They must be made anew, inside the recording, or a replay would see those of the step that was recorded.
+    """
+    for name, kept in vars(step).items():
+        if name.startswith("_") and isinstance(kept, dict):
+            kept.clear()
+
+
 def _named_parts(value: Any) -> list[tuple[str, Any]]:
     if is_dataclass(value):
         return [(f.name, getattr(value, f.name)) for f in fields(value)]
     if type(value).__module__.startswith("reference_engine.attention"):
-        return list(vars(value).items())
+        return [(name, part) for name, part in vars(value).items() if not name.startswith("_")]
     raise TypeError(f"a {type(value).__name__} in a step: what of it a recorded graph bakes in is not known")

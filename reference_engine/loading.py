@@ -62,6 +62,8 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     cases = plain_cases(model, geometry, family, codec)
     spread = None if ranks == 1 else spread_over_ranks(config, model)
     model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
+    if config.compile:
+        model.compile_decoder()
     encode, backend = encoder(model, family), choose_backend(config)
     decoder: Decoder = model
     new_cache: Callable[..., KVCache] = KVCache
@@ -94,7 +96,7 @@ def _nothing() -> None:
 
 def spread_over_ranks(config: EngineConfig, model: hf.Model) -> ShardedDecoder:
     """The first rank's share of the model, bound to those of the others."""
-    for name in ("batch_invariant", "cuda_graph"):
+    for name in ("batch_invariant", "compile", "cuda_graph"):
         if getattr(config, name):
             ranks = config.tensor_parallel
             raise ConfigError(f"tensor_parallel: {ranks} does not go with {name}; turn one of them off")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from reference_engine.attention import Backend, PagedStep, Window
+from reference_engine.device import to_device
 from reference_engine.faults.seams import CLEAN, Seams
 from reference_engine.graphs import DecodeGraphs, Recorder
 from reference_engine.kv_cache import KVCache
@@ -65,7 +66,7 @@ class ModelRunner:
             hidden_TE = self.decoder.forward(x_TE, positions_3T, self.backend(self.cache, windows), deepstack)
         self._score_prompts(chunks, hidden_TE)
         ends = torch.tensor([c.stop - c.start for c in chunks]).cumsum(0) - 1
-        return self.decoder.logits(hidden_TE[ends[[c.samples for c in chunks]]])
+        return self.decoder.logits(hidden_TE[to_device(ends[[c.samples for c in chunks]], hidden_TE.device)])
 
     def _score_prompts(self, chunks: Sequence[Chunk], hidden_TE: Tensor) -> None:
         """Log-probabilities of the prompts' own tokens, where they were asked for."""

@@ -73,8 +73,11 @@ def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | Reque
     if drawn:
         tokens_B[drawn] = draw_tokens(changed_BV[drawn], [rows[i] for i in drawn])
     logprobs = _logprobs(logits_BV, tokens_B, rows)
-    finite = logits_BV.isfinite().all(dim=-1).tolist()
-    return [Sampled(token, logprobs.get(i)) if finite[i] else NOT_FINITE for i, token in enumerate(tokens_B.tolist())]
+    ends_2B = torch.stack([tokens_B, logits_BV.isfinite().all(dim=-1).long()]).tolist()  # the one copy to the host
+    return [
+        Sampled(token, logprobs.get(i)) if finite else NOT_FINITE
+        for i, (token, finite) in enumerate(zip(*ends_2B, strict=True))
+    ]
 
 
 def _changed(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:

@@ -109,7 +109,7 @@ def _packed_logits(make_runner: MakesRunner, encode: Encoder, cases: list[Case],
     for live, case in zip(lives, cases, strict=True):
         live.append(Sampled(case.following, None))
     decoded_BV = runner.run([Chunk(live, live.prompt_length, live.length) for live in lives])
-    return list(torch.stack([prompts_BV, decoded_BV], dim=1))
+    return list(torch.stack([prompts_BV, decoded_BV], dim=1).cpu())
 
 
 def _admit(encode: Encoder, cache: KVCache, case: Case) -> LiveRequest:

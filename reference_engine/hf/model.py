@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from reference_engine.attention import PagedStep
+from reference_engine.attention.operator import OperatorStep
 from reference_engine.batch_invariant import install
+from reference_engine.device import to_device
 from reference_engine.hf import library
 from reference_engine.parallel.collectives import Collectives
 from reference_engine.parallel.shard import shard_layers
@@ -63,6 +65,7 @@ class Model:
         self._rows_of_positions = 3 if "mrope_section" in (getattr(text, "rope_parameters", None) or {}) else 1
         self.device = model.device
         self.dtype: torch.dtype = model.dtype
+        self._compiled: OperatorStep | None = None
 
     def features(self, modality: str, tensors: Mapping[str, Tensor]) -> Features:
         """One encoder pass, named as transformers' processors name its inputs."""
@@ -71,25 +74,38 @@ class Model:
         return Features(made.pooler_output, getattr(made, "deepstack_features", None) or ())
 
     def embed(self, ids_T: Tensor) -> Tensor:
-        return self._model.get_input_embeddings()(ids_T.to(self.device))
+        return self._model.get_input_embeddings()(to_device(ids_T, self.device))
 
     def forward(
         self, x_TE: Tensor, positions_3T: Tensor, step: PagedStep, deepstack: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """``deepstack`` is (mask [T] of the image rows, what they add in the first M layers [R, M, E])."""
+        if self._compiled is None:
+            return self._run(x_TE, positions_3T, step, deepstack)
+        with self._compiled.run(step):
+            return self._run(x_TE, positions_3T, self._compiled, deepstack)
+
+    def _run(
+        self, x_TE: Tensor, positions_3T: Tensor, step: PagedStep, deepstack: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
         positions = positions_3T[: self._rows_of_positions]
         more = {} if deepstack is None else _deepstack_arguments(*deepstack)
         made = self._decoder(
             inputs_embeds=x_TE[None],
-            position_ids=(positions[:, None] if len(positions) == 3 else positions).to(self.device),
+            position_ids=to_device(positions[:, None] if len(positions) == 3 else positions, self.device),
             use_cache=False,
             paged=step,
             **more,
         )
         return made.last_hidden_state[0]
 
+    def compile_decoder(self) -> None:
+        """One graph for steps of every size, with the attention as an operator inside. The first step takes minutes."""
+        self._compiled = OperatorStep()
+        self._decoder = torch.compile(self._decoder, fullgraph=True, dynamic=True)
+
     def logits(self, hidden_NE: Tensor) -> Tensor:
-        return self._model.lm_head(hidden_NE).float().cpu()
+        return self._model.lm_head(hidden_NE).float()
 
     def use_paged_attention(self, *, segments: bool, batch_invariant: bool = False) -> None:
         """From here on :meth:`forward` works and :meth:`plain_logits` does not. ``segments``: the tower's attention is
