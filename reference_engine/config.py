@@ -65,6 +65,8 @@ class EngineConfig:
     max_prompt_tokens: int = 4096
     max_image_pixels: int = 16_777_216
     max_images: int = 32
+    max_videos: int = 8
+    max_video_frames: int = 512
     slice_rows: int = 0
     """Cut a taller image into bands of this many cells (28 pixels), each a span of its own; 0 keeps images whole."""
     check_every_step: bool = False

@@ -41,6 +41,7 @@ def _items(live: LiveRequest) -> list[ItemEvidence]:
             encoder_rows=list(live.encoded[i].row_counts) if live.encoded else [0] * len(item.spans),
             source=live.sources.get(i, "none"),
             rows_digest=live.row_prints[i].digest if live.row_prints else NO_ROWS,
+            modality=item.modality,
             rows_sketch=live.row_prints[i].sketch if live.row_prints else (),
         )
         for i, item in enumerate(live.prompt.items)

@@ -6,12 +6,14 @@ A :class:`Request` names exactly one prompt form. An :class:`Answer` always says
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
 from reference_engine.errors import RequestError
+from reference_engine.multimodal.placeholders import VideoSize
 from reference_engine.sampling_params import SamplingParams
 
 MAX_TOP_LOGPROBS = 100
@@ -31,6 +33,20 @@ class TokenLogprob:
     top: Alternatives = ()
 
 
+@dataclass(frozen=True)
+class Video:
+    """Frames in order, all of one size; none is left out or repeated by the engine."""
+
+    frames: Sequence[Image.Image]
+    fps: float | None = None
+    """Frames a second. Families that write or place frames by time refuse a video without it."""
+
+    @property
+    def size(self) -> VideoSize:
+        width, height = self.frames[0].size
+        return VideoSize(width, height, len(self.frames), self.fps)
+
+
 @dataclass
 class Request:
     """One request. ``images`` are decoded already; reading bytes, URIs and paths is :mod:`multimodal.images`' work."""
@@ -41,6 +57,7 @@ class Request:
     input_ids: list[int] | None = None
     """Token ids with ONE placeholder an image (or, as some clients send, already expanded)."""
     images: list[Image.Image] = field(default_factory=list)
+    videos: list[Video] = field(default_factory=list)
     processor_output: ProcessorOutput | None = None
     """What a processor made of this prompt and its images. Its ids are the prompt if there is no other."""
     sampling: SamplingParams = field(default_factory=SamplingParams)
@@ -69,7 +86,7 @@ class ItemEvidence:
 
     item: int
     size: tuple[int, int]
-    """(width, height) of the decoded image, pixels."""
+    """(width, height) of the decoded image, or of a video's frames, pixels."""
     grids: list[tuple[int, int, int]]
     """(t, h, w) patches, one a span."""
     spans: list[tuple[int, int]]
@@ -85,6 +102,7 @@ class ItemEvidence:
     """
     rows_sketch: tuple[float, ...] = ()
     """Four weighted sums of the rows, sensitive to content and order: compare with a tolerance, in any batch."""
+    modality: str = "image"
 
 
 @dataclass

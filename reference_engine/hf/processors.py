@@ -4,11 +4,13 @@ video processor where torchvision is installed. Loaded when first asked for.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 from transformers.models.glm4v import image_processing_pil_glm4v as glm4v
@@ -16,7 +18,8 @@ from transformers.models.qwen2_vl import image_processing_pil_qwen2_vl as qwen2_
 
 from reference_engine.errors import ConfigError
 from reference_engine.hf.library import transformers
-from reference_engine.multimodal.placeholders import Grid, Size
+from reference_engine.multimodal.placeholders import Grid, Size, VideoSize
+from reference_engine.request import Video
 
 Resize = Callable[[Any, int, int], tuple[int, int]]
 """An image processor, height and width -> height and width of the image in whole patches."""
@@ -56,6 +59,51 @@ class PatchProcessor:
         return dict(self.processor(images=[image], return_tensors="pt"))
 
 
+class VideoProcessor:
+    """A processor that makes one video one grid of frames. All frames are used, as sent."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.videos = processor.video_processor
+
+    def grid(self, size: VideoSize) -> Grid:
+        """By the processor's own resizing of a tensor that holds nothing."""
+        own, patch = self.videos, self.videos.patch_size
+        resized = own.resize(
+            torch.empty(1, size.frames, 3, size.height, size.width, device="meta"),
+            size=own._standardize_kwargs(size=own.size)["size"],
+            resample=own.resample,
+            factor=patch * own.merge_size,
+            temporal_factor=own.temporal_patch_size,
+            cap_pixels_per_frame=getattr(own, "cap_pixels_per_frame", None) or False,
+        )
+        rows, columns = resized.shape[-2:]
+        return -(-size.frames // own.temporal_patch_size), rows // patch, columns // patch
+
+    def patches(self, video: Video) -> dict[str, Tensor]:
+        made = self.videos(
+            videos=[list(video.frames)],
+            video_metadata=[self._metadata(video.size)],
+            do_sample_frames=False,
+            return_tensors="pt",
+        )
+        return {name: made[name] for name in ("pixel_values_videos", "video_grid_thw")}
+
+    def written(self, grid: Grid, size: VideoSize) -> str:
+        made = {"video_grid_thw": torch.tensor([grid]), "video_metadata": [self._metadata(size)]}
+        return str(self.processor.replace_video_token(made, video_idx=0))
+
+    def seconds(self, size: VideoSize) -> float:
+        if not size.fps:
+            raise ValueError("no frame rate")
+        return float(self.videos.temporal_patch_size / size.fps)
+
+    def _metadata(self, size: VideoSize) -> Any:
+        return transformers.video_utils.VideoMetadata(
+            total_num_frames=size.frames, fps=size.fps, frames_indices=list(range(size.frames))
+        )
+
+
 class Processors:
     """What a family may ask for. Raises :class:`ConfigError` naming what is missing."""
 
@@ -69,6 +117,15 @@ class Processors:
     def patches(self, kind: str) -> PatchProcessor:
         """The image processor of a family whose images are grids."""
         return PatchProcessor(self.image, _RESIZES[kind])
+
+    @property
+    def has_videos(self) -> bool:
+        """Whether video processors can be had here."""
+        return importlib.util.find_spec("torchvision") is not None
+
+    @cached_property
+    def videos(self) -> VideoProcessor:
+        return VideoProcessor(self.whole)
 
     @cached_property
     def whole(self) -> Any:

@@ -16,14 +16,15 @@ decoder's first layers (Qwen3-VL): whatever is split, cached, cut or laid by pos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from PIL import Image
 from torch import Tensor
 
-from reference_engine.multimodal.placeholders import Layout, Modality, Size
+from reference_engine.multimodal.placeholders import ItemSize, Layout, Modality
+from reference_engine.request import Video
 
 Tensors = Mapping[str, Tensor]
 """Encoder inputs by the names that transformers' processors and models give them."""
@@ -54,6 +55,12 @@ class Traits:
     """Placeholders that the vocabulary has and this engine does not serve."""
 
 
+def refused_placeholders(config: Any, served: Collection[Modality]) -> dict[Modality, int]:
+    """The placeholders that transformers' configuration names and that are not served."""
+    named = {modality: getattr(config, f"{modality}_token_id", None) for modality in get_args(Modality)}
+    return {modality: token for modality, token in named.items() if token is not None and modality not in served}
+
+
 class Family(Protocol):
     """Holds no state between calls; safe to call from several threads."""
 
@@ -71,12 +78,12 @@ class Family(Protocol):
     def written(self) -> Mapping[Modality, str]:
         """The same as text."""
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
         """Text side. The item is number ``index`` of ``count`` of its modality in the request, which changes what some
         families write. Raises ``ValueError`` for a size that cannot be served.
         """
 
-    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+    def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
         """Pixel side, of an item whose size was laid out."""
 
     def collate(self, items: Sequence[Tensors]) -> Tensors:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from reference_engine.errors import RequestError
 
@@ -25,6 +25,19 @@ Modality = Literal["image", "video", "audio"]
 Span = tuple[int, int]
 Size = tuple[int, int]
 Grid = tuple[int, int, int]
+
+
+class VideoSize(NamedTuple):
+    """All that counting needs to know of a video."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float | None
+    """Frames a second, as sent."""
+
+
+ItemSize = Size | VideoSize
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class Expansion:
 class LaysOut(Protocol):
     """The part of a model family that counting needs."""
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout: ...
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout: ...
 
 
 def span_tokens(grid: Grid, merge_size: int) -> int:

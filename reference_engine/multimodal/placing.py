@@ -26,9 +26,9 @@ from reference_engine.multimodal.family import Family
 from reference_engine.multimodal.mrope import mrope_positions, plain_positions
 from reference_engine.multimodal.placeholders import (
     Expansion,
+    ItemSize,
     Layout,
     Modality,
-    Size,
     Span,
     contract_input_ids,
     expand_input_ids,
@@ -59,7 +59,7 @@ class Slot:
     index: int
     """Among those of its modality."""
     count: int
-    size: Size
+    size: ItemSize
 
     @property
     def field(self) -> str:
@@ -125,7 +125,7 @@ class PromptPlacer:
         except RequestError:
             raise
         except ValueError as error:
-            width, height = slot.size
+            width, height = slot.size[:2]
             raise RequestError(slot.field, f"{width}x{height} cannot be served: {error}") from None
 
     def _positions(self, length: int, layouts: Sequence[Layout], spans: Sequence[Sequence[Span]]) -> tuple[Tensor, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -29,7 +30,7 @@ from reference_engine.multimodal.processor_output import (
     positions_disagreement,
 )
 from reference_engine.prefix_cache import KeyChain
-from reference_engine.request import Request
+from reference_engine.request import Request, Video
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Medium:
     """One media item of a request, decoded."""
 
     slot: Slot
-    item: Image.Image
+    item: Image.Image | Video
 
 
 @dataclass(frozen=True)
@@ -163,14 +164,35 @@ class PromptBuilder:
         return processed
 
     def _media(self, request: Request) -> list[Medium]:
-        images, most = request.images, self.placer.config.max_images
-        if len(images) > most:
-            raise RequestError("image_data", f"{len(images)} images; at most {most}", status=413)
-        if images and "image" not in self.placer.family.placeholders:
-            raise RequestError("image_data", f"{self.placer.family.name} takes no images", status=422)
-        limit = self.placer.config.max_image_pixels
-        loaded = [load_image(image, field=f"image_data[{i}]", max_pixels=limit) for i, image in enumerate(images)]
-        return [Medium(Slot("image", i, len(images), image.size), image) for i, image in enumerate(loaded)]
+        config, family = self.placer.config, self.placer.family
+        sent: dict[Modality, Sequence[Any]] = {"image": request.images, "video": request.videos}
+        most = {"image": config.max_images, "video": config.max_videos}
+        for modality, items in sent.items():
+            if len(items) > most[modality]:
+                many = f"{len(items)} {modality}s; at most {most[modality]}"
+                raise RequestError(f"{modality}_data", many, status=413)
+            if items and modality not in family.placeholders:
+                raise RequestError(f"{modality}_data", f"{family.name} takes no {modality}s", status=422)
+        images = [self._image(image, f"image_data[{i}]") for i, image in enumerate(request.images)]
+        videos = [self._video(video, f"video_data[{i}]") for i, video in enumerate(request.videos)]
+        return [Medium(Slot("image", i, len(images), image.size), image) for i, image in enumerate(images)] + [
+            Medium(Slot("video", i, len(videos), video.size), video) for i, video in enumerate(videos)
+        ]
+
+    def _image(self, image: Image.Image, field: str) -> Image.Image:
+        return load_image(image, field=field, max_pixels=self.placer.config.max_image_pixels)
+
+    def _video(self, video: Video, field: str) -> Video:
+        """Every frame loaded. Raises where there are none or too many, or not all of one size."""
+        most = self.placer.config.max_video_frames
+        if not 0 < len(video.frames) <= most:
+            message = f"{len(video.frames)} frames; from 1 to {most}"
+            raise RequestError(field, message, status=413 if video.frames else 400)
+        frames = [self._image(frame, f"{field}.frames[{j}]") for j, frame in enumerate(video.frames)]
+        sizes = sorted({frame.size for frame in frames})
+        if len(sizes) > 1:
+            raise RequestError(field, f"frames of different sizes: {sizes}")
+        return Video(frames, video.fps)
 
     def _pixels(self, medium: Medium) -> Pixels:
         slot = medium.slot
@@ -189,7 +211,8 @@ def _item(slot: Slot, layout: Layout, spans: list[Span], made: Pixels) -> Prepar
     """The one check that text side and pixel side agree."""
     if made.layout != layout:
         raise layout_mismatch(slot, spans, made.layout)
-    return PreparedItem(slot.index, slot.size, layout.grids, spans, made.tensors, slot.modality, tuple(layout.strides))
+    size = (slot.size[0], slot.size[1])
+    return PreparedItem(slot.index, size, layout.grids, spans, made.tensors, slot.modality, tuple(layout.strides))
 
 
 def _slots(processed: Sequence[Pixels]) -> list[Slot]:

@@ -41,7 +41,7 @@ def refusal(engine: Any, **fields: Any) -> RequestError:
         ([5, True], "input_ids[1]", "True is not an integer"),
         ([5, 1.0], "input_ids[1]", "1.0 is not an integer"),
         ([], "input_ids", "empty"),
-        ([5, 1023], "input_ids[1]", "video"),
+        ([5, 1023], "input_ids", "1 video placeholder"),
     ],
 )
 def test_bad_ids_are_named(engine: Any, ids: list[Any], field: str, words: str) -> None:

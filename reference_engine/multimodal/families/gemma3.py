@@ -18,7 +18,8 @@ from torch import Tensor
 
 from reference_engine.errors import ConfigError
 from reference_engine.multimodal.family import Pixels, Tensors, Traits
-from reference_engine.multimodal.placeholders import Layout, Modality, Size
+from reference_engine.multimodal.placeholders import ItemSize, Layout, Modality
+from reference_engine.request import Video
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class Gemma3:
             laid=Layout(ids, [span], text=text, closed=False),
         )
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
         return self.laid
 
-    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+    def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
         made = self.processor(images=[item], return_tensors="pt")
         return Pixels({"pixel_values": made["pixel_values"]}, self.laid)
 

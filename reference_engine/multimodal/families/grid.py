@@ -12,8 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reference_engine.multimodal.family import Pixels, Tensors, Traits
-from reference_engine.multimodal.placeholders import Grid, Layout, Modality, Size, span_tokens
+from reference_engine.multimodal.families.videos import Videos
+from reference_engine.multimodal.family import Pixels, Tensors, Traits, refused_placeholders
+from reference_engine.multimodal.placeholders import (
+    Grid,
+    ItemSize,
+    Layout,
+    Modality,
+    Size,
+    VideoSize,
+    span_tokens,
+)
+from reference_engine.request import Video
 
 
 class Patcher(Protocol):
@@ -41,11 +51,16 @@ class GridFamily:
     written: Mapping[Modality, str]
     traits: Traits
     name: str
+    videos: Videos | None = None
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
+        if isinstance(size, VideoSize):
+            return self._videos().layout(size)
         return self._laid(self.patcher.grid(size))
 
-    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+    def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
+        if isinstance(item, Video):
+            return self._videos().pixels(item)
         tensors = self.patcher.patches(item)
         t, h, w = tensors["image_grid_thw"][0].tolist()
         return Pixels(tensors, self._laid((t, h, w)))
@@ -58,6 +73,11 @@ class GridFamily:
             grids=[grid],
             text=self.written["image"] * tokens,
         )
+
+    def _videos(self) -> Videos:
+        if self.videos is None:
+            raise ValueError(f"{self.name} takes no videos here")
+        return self.videos
 
     def collate(self, items: Sequence[Tensors]) -> Tensors:
         return {name: torch.cat([item[name] for item in items]) for name in items[0]}
@@ -89,25 +109,35 @@ class GridFamily:
 
     def span_rows(self, rows: Any, deepstack: Sequence[Any], items: Sequence[Tensors]) -> list[list[Tensor]]:
         queue = iter(with_deepstack(rows, deepstack))
-        return [[next(queue) for _ in _grids(item)] for item in items]
+        return [[part for _ in _grids(item) for part in self._spans(next(queue), item)] for item in items]
+
+    def _spans(self, rows_RD: Tensor, item: Tensors) -> list[Tensor]:
+        """The rows of one grid, by span: a video's frames may stand apart."""
+        if "video_grid_thw" not in item:
+            return [rows_RD]
+        return self._videos().spans(rows_RD, int(item["video_grid_thw"][0, 0]))
 
 
 F = TypeVar("F", bound=GridFamily)
 
 
-def grid_family(cls: type[F], config: Any, patcher: Patcher, codec: Any) -> F:
-    """A family of this kind, from transformers' configuration."""
+def grid_family(cls: type[F], config: Any, patcher: Patcher, codec: Any, videos: Videos | None = None) -> F:
+    """A family of this kind, from transformers' configuration. Without ``videos`` their placeholder is refused."""
+    served: dict[Modality, int] = {"image": config.image_token_id}
+    if videos is not None:
+        served["video"] = config.video_token_id
     return cls(
         patcher=patcher,
-        placeholders={"image": config.image_token_id},
-        written={"image": codec.name(config.image_token_id)},
+        placeholders=served,
+        written={modality: codec.name(token) for modality, token in served.items()},
         traits=Traits(
             mrope=True,
             merge_size=patcher.merge_size,
             segments=True,
-            refused={"video": config.video_token_id},
+            refused=refused_placeholders(config, served),
         ),
         name=config.model_type,
+        videos=videos,
     )
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from reference_engine.multimodal.family import Pixels, Tensors, Traits
-from reference_engine.multimodal.placeholders import Layout, Modality, Size
+from reference_engine.multimodal.placeholders import ItemSize, Layout, Modality, Size
+from reference_engine.request import Video
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Kimi:
             traits=Traits(refused={"video": config.video_token_id}),
         )
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
-        return self._laid(count_tokens(self.processor, size))
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
+        return self._laid(count_tokens(self.processor, (size[0], size[1])))
 
-    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+    def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
         made = dict(self.processor(images=[item], return_tensors="pt"))
         return Pixels(made, self._laid(int(made["image_grid_thw"].prod()) // self.processor.merge_size**2))
 

@@ -7,7 +7,7 @@ show (sglang#26442). It runs the same weights: an image cut into bands equals th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from reference_engine.multimodal.families.grid import GridFamily
 from reference_engine.multimodal.family import Pixels, Tensors, Traits
-from reference_engine.multimodal.placeholders import Layout, Modality, Size
+from reference_engine.multimodal.placeholders import ItemSize, Layout, Modality, Size
+from reference_engine.request import Video
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Sliced:
 
     @property
     def traits(self) -> Traits:
-        return self.whole.traits
+        """Videos are not sliced, and so not served."""
+        videos = {m: i for m, i in self.whole.placeholders.items() if m != "image"}
+        return replace(self.whole.traits, refused={**self.whole.traits.refused, **videos})
 
     @property
     def placeholders(self) -> Mapping[Modality, int]:
@@ -52,10 +55,14 @@ class Sliced:
         tops = [top for top in range(0, height, step) if top == 0 or height - top >= cell]
         return list(zip(tops, [*tops[1:], height], strict=True))
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
-        return self._join([self.whole.layout("image", (size[0], bottom - top)) for top, bottom in self.bands(size)])
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
+        width, height = size[:2]
+        bands = self.bands((width, height))
+        return self._join([self.whole.layout("image", (width, bottom - top)) for top, bottom in bands])
 
-    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+    def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
+        if isinstance(item, Video):
+            raise ValueError("videos are not sliced")
         crops = [item.crop((0, top, item.width, bottom)) for top, bottom in self.bands(item.size)]
         made = [self.whole.pixels("image", crop) for crop in crops]
         return Pixels(self.collate([band.tensors for band in made]), self._join([band.layout for band in made]))

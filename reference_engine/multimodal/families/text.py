@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from reference_engine.multimodal.family import Pixels, Tensors, Traits
-from reference_engine.multimodal.placeholders import Layout, Modality, Size
+from reference_engine.multimodal.placeholders import ItemSize, Layout, Modality
+from reference_engine.request import Video
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class TextOnly:
     def of(cls, config: Any, processors: Any, codec: Any) -> TextOnly:
         return cls(config.model_type, {}, {}, Traits())
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
         raise ValueError(f"{self.name} takes no {modality}s")
 
-    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+    def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
         raise ValueError(f"{self.name} takes no {modality}s")
 
     def collate(self, items: Sequence[Tensors]) -> Tensors:

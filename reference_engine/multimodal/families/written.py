@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from reference_engine.multimodal.family import Pixels, Tensors, Traits
-from reference_engine.multimodal.placeholders import Layout, Modality, Size, placeholder_runs
+from reference_engine.multimodal.family import Pixels, Tensors, Traits, refused_placeholders
+from reference_engine.multimodal.placeholders import ItemSize, Layout, Modality, Size, placeholder_runs
+from reference_engine.request import Video
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,13 @@ class WrittenFamily:
     def of(cls, config: Any, processors: Any, codec: Any) -> WrittenFamily:
         processor = processors.whole
         placeholder = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-        video = getattr(config, "video_token_id", None)
-        refused: dict[Modality, int] = {} if video is None else {"video": video}
         return cls(
             processor=processor,
             codec=codec,
             placeholders={"image": placeholder},
             written={"image": processor.image_token},
             feature_id=config.image_token_id,
-            traits=Traits(refused=refused),
+            traits=Traits(refused=refused_placeholders(config, ("image",))),
             name=config.model_type,
         )
 
@@ -69,10 +68,14 @@ class WrittenFamily:
         """Of what the image processor made, the inputs of the encoder."""
         raise NotImplementedError
 
-    def layout(self, modality: Modality, size: Size, index: int = 0, count: int = 1) -> Layout:
-        return self._laid(self.processor.replace_image_token(self.reported(size, index, count), image_idx=0))
+    def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
+        return self._laid(
+            self.processor.replace_image_token(self.reported((size[0], size[1]), index, count), image_idx=0)
+        )
 
-    def pixels(self, modality: Modality, item: Image.Image, index: int = 0, count: int = 1) -> Pixels:
+    def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
+        if isinstance(item, Video):
+            raise ValueError(f"{self.name} takes no videos")
         made = self.processor.image_processor(self.nested(item, count), **self.options)
         return Pixels(self.kept(made), self._laid(self.processor.replace_image_token(made, image_idx=0)))
 

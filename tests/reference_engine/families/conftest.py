@@ -18,6 +18,7 @@ from PIL import Image
 from reference_engine import Engine, EngineConfig, Request, SamplingParams
 from reference_engine.hf import transformers
 from reference_engine.random_models import random_model
+from reference_engine.request import Video
 
 EDGES = [(365, 211), (153, 174), (337, 337), (161, 184), (11, 13), (26, 28), (332, 27), (56, 84)]
 """(width, height) at which counts were reported wrong, transposed pairs added below."""
@@ -29,14 +30,20 @@ class Markup:
     """How a family's chat template writes one item."""
 
     image: str | None
+    video: str | None = None
+    mixed: bool = True
+    """Whether transformers takes images and videos in one prompt; GLM-4V's model cannot tell their features apart."""
     sizes: list[tuple[int, int]] = field(default_factory=lambda: EDGES + [(h, w) for w, h in EDGES])
 
 
+QWEN = Markup("<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>")
 FAMILIES = {
-    "random-qwen2-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
-    "random-qwen2.5-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
-    "random-qwen3-vl": Markup("<|vision_start|><|image_pad|><|vision_end|>"),
-    "random-glm4v": Markup("<|begin_of_image|><|image|><|end_of_image|>"),
+    "random-qwen2-vl": QWEN,
+    "random-qwen2.5-vl": QWEN,
+    "random-qwen3-vl": QWEN,
+    "random-glm4v": Markup(
+        "<|begin_of_image|><|image|><|end_of_image|>", "<|begin_of_video|><|video|><|end_of_video|>", mixed=False
+    ),
     "random-idefics3": Markup("<image>"),
     "random-internvl": Markup("<IMG_CONTEXT>"),
     "random-llava-onevision": Markup("<image>"),
@@ -54,11 +61,14 @@ class Case:
 
     text: str
     images: list[Image.Image]
+    videos: list[Video]
     new_tokens: int
 
     def request(self, name: str, **more: Any) -> Request:
         sampling = SamplingParams(max_new_tokens=self.new_tokens, ignore_eos=True)
-        return Request(name, images=list(self.images), sampling=sampling, **{"text": self.text, **more})
+        return Request(
+            name, images=list(self.images), videos=list(self.videos), sampling=sampling, **{"text": self.text, **more}
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,13 @@ class Oracle:
 
     @torch.inference_mode()
     def generate(self, case: Case) -> Expected:
-        media = {"images": [case.images]} if case.images else {}
+        media: dict[str, Any] = {"images": [case.images]} if case.images else {}
+        if case.videos:
+            media |= {
+                "videos": [video.frames for video in case.videos],
+                "video_metadata": [metadata(video) for video in case.videos],
+                "do_sample_frames": False,
+            }
         inputs = self.processor(text=[case.text], return_tensors="pt", **media)
         length = inputs["input_ids"].shape[1]
         made = self.model.generate(
@@ -93,6 +109,11 @@ class Oracle:
         ids = made.sequences[0, length:].tolist()
         logprobs = [step[0].float().log_softmax(-1)[token].item() for step, token in zip(made.logits, ids, strict=True)]
         return Expected(inputs["input_ids"][0].tolist(), ids, logprobs)
+
+
+def metadata(video: Video) -> dict[str, Any]:
+    count = len(video.frames)
+    return {"total_num_frames": count, "fps": video.fps, "frames_indices": list(range(count))}
 
 
 @dataclass
@@ -120,17 +141,25 @@ class Bench:
 
 
 def random_case(markup: Markup, seed: int) -> Case:
-    """No, one or several images, first, last (but for the very last token) or anywhere, words between or not."""
+    """No, one or several items, first, last (but for the very last token) or anywhere, words between or not."""
     rng = np.random.default_rng(seed)
-    count = int(rng.integers(0, 4)) if seed else 2
-    count = count if markup.image else 0
+    count = 0 if markup.image is None else int(rng.integers(0, 4)) if seed > 1 else 2
+    kinds = ["video" if markup.video and rng.random() < (0.8 if seed == 1 else 0.3) else "image" for _ in range(count)]
+    if not markup.mixed:
+        kinds = kinds[:1] * count
     sizes = [markup.sizes[int(i)] for i in rng.integers(len(markup.sizes), size=count)]
     text = "" if count and rng.random() < 0.3 else words(rng)
-    for _ in sizes:
-        text += str(markup.image) + (words(rng) if rng.random() < 0.6 else "")
-    return Case(
-        f"<|im_start|>{text}<|im_end|>", [noise(s, int(rng.integers(1 << 30))) for s in sizes], int(rng.integers(2, 7))
-    )
+    images, videos = [], []
+    for kind, size in zip(kinds, sizes, strict=True):
+        text += str(markup.video if kind == "video" else markup.image) + (words(rng) if rng.random() < 0.6 else "")
+        frames = [
+            noise(size, int(rng.integers(1 << 30))) for _ in range(int(rng.integers(2, 7)) if kind == "video" else 1)
+        ]
+        if kind == "video":
+            videos.append(Video(frames, float(rng.choice([0.5, 1, 2, 3, 24, 29.97]))))
+        else:
+            images += frames
+    return Case(f"<|im_start|>{text}<|im_end|>", images, videos, int(rng.integers(2, 7)))
 
 
 def words(rng: np.random.Generator) -> str:
@@ -151,6 +180,11 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if "ASSAY_CACHE" not in os.environ:
             patch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", name="noise")
+def _noise() -> Any:
+    return noise
 
 
 @cache

@@ -36,7 +36,7 @@ def test_batched(family: Any, settings: dict[str, Any]) -> None:
 def test_answers_depend_on_the_picture(looking_family: Any) -> None:
     """Guards this module against models that do not look."""
     case, right = next((c, r) for c, r in looking_family.cases(FEW) if c.images)
-    flipped = type(case)(case.text, [image.rotate(180) for image in case.images], case.new_tokens)
+    flipped = type(case)(case.text, [image.rotate(180) for image in case.images], case.videos, case.new_tokens)
     other = looking_family.oracle.generate(flipped)
     assert other.prompt_ids == right.prompt_ids
     assert abs(other.logprobs[0] - right.logprobs[0]) > 30 * TOLERANCE
