@@ -20,7 +20,7 @@ from reference_engine.errors import ConfigError, RequestError
 from reference_engine.loading import make_family
 from reference_engine.multimodal.families import known
 from reference_engine.multimodal.mrope import positions_digest
-from reference_engine.multimodal.placeholders import Grid, Modality, Size, Span
+from reference_engine.multimodal.placeholders import Grid, Modality, Size, Span, VideoSize
 from reference_engine.multimodal.placing import PlacedPrompt, PromptPlacer, Slot
 from reference_engine.multimodal.processor_counts import Counted, count_by_processor
 from reference_engine.request import Request
@@ -71,9 +71,14 @@ class Predictor:
         self.codec: Codec = load_codec(path, description.geometry.vocabulary, config)
         self.placer = PromptPlacer(self.codec, make_family(description, self.codec, config.slice_rows), config)
 
-    def predict(self, request: Request, sizes: Sequence[Size] = (), *, positions: bool = False) -> Prediction:
-        """For a prompt with images of these (width, height), upright as decoded. Refuses what the engine refuses."""
-        placed = self.placer.place(request, image_slots(sizes, self.config))
+    def predict(
+        self, request: Request, sizes: Sequence[Size] = (), videos: Sequence[VideoSize] = (), *, positions: bool = False
+    ) -> Prediction:
+        """For a prompt with images of these (width, height), upright as decoded, and videos of these sizes, lengths and
+        rates. Refuses what the engine refuses.
+        """
+        video_slots = [Slot("video", i, len(videos), size) for i, size in enumerate(videos)]
+        placed = self.placer.place(request, image_slots(sizes, self.config) + video_slots)
         return prediction(placed, self.placer.family.name, positions=positions)
 
     def count_again(self, sizes: Sequence[Size]) -> Counted:
@@ -101,7 +106,9 @@ def image_slots(sizes: Sequence[Size], config: EngineConfig, field: str = "image
 
 def prediction(placed: PlacedPrompt, family: str, *, positions: bool = False) -> Prediction:
     items = [
-        PredictedItem(slot.index, slot.modality, slot.size, spans, layout.counts, layout.grids, len(layout.ids))
+        PredictedItem(
+            slot.index, slot.modality, (slot.size[0], slot.size[1]), spans, layout.counts, layout.grids, len(layout.ids)
+        )
         for slot, layout, spans in zip(placed.slots, placed.layouts, placed.spans, strict=True)
     ]
     return Prediction(

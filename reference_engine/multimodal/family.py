@@ -16,7 +16,7 @@ decoder's first layers (Qwen3-VL): whatever is split, cached, cut or laid by pos
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args, runtime_checkable
 
@@ -55,7 +55,7 @@ class Traits:
     """Placeholders that the vocabulary has and this engine does not serve."""
 
 
-def refused_placeholders(config: Any, served: Collection[Modality]) -> dict[Modality, int]:
+def refused_placeholders(config: Any, served: Container[Modality]) -> dict[Modality, int]:
     """The placeholders that transformers' configuration names and that are not served."""
     named = {modality: getattr(config, f"{modality}_token_id", None) for modality in get_args(Modality)}
     return {modality: token for modality, token in named.items() if token is not None and modality not in served}

@@ -37,8 +37,9 @@ class Sliced:
     @property
     def traits(self) -> Traits:
         """Videos are not sliced, and so not served."""
-        videos = {m: i for m, i in self.whole.placeholders.items() if m != "image"}
-        return replace(self.whole.traits, refused={**self.whole.traits.refused, **videos})
+        refused: dict[Modality, int] = {**self.whole.placeholders, **self.whole.traits.refused}
+        del refused["image"]
+        return replace(self.whole.traits, refused=refused)
 
     @property
     def placeholders(self) -> Mapping[Modality, int]:

@@ -46,7 +46,7 @@ class WrittenFamily:
             placeholders={"image": placeholder},
             written={"image": processor.image_token},
             feature_id=config.image_token_id,
-            traits=Traits(refused=refused_placeholders(config, ("image",))),
+            traits=Traits(refused=refused_placeholders(config, {"image"})),
             name=config.model_type,
         )
 

@@ -26,10 +26,10 @@ def predictor(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Predicto
 def test_prediction_is_what_runs(family: Any, predictor: Predictor) -> None:
     engine = family.engine()
     for i, (case, right) in enumerate(family.cases(FEW)):
-        sizes = [image.size for image in case.images]
-        found = predictor.predict(Request("p", text=case.text), sizes)
+        sizes, videos = [image.size for image in case.images], [video.size for video in case.videos]
+        found = predictor.predict(Request("p", text=case.text), sizes, videos)
         assert found.prompt_ids == right.prompt_ids
-        again = predictor.predict(Request("q", input_ids=found.prompt_ids), sizes)
+        again = predictor.predict(Request("q", input_ids=found.prompt_ids), sizes, videos)
         assert (again.prompt_ids, again.items) == (found.prompt_ids, found.items)
         [answer] = engine.generate([case.request(f"predicted-{i}", want_evidence=True)])
         evidence = answer.evidence

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from reference_engine import Engine, EngineConfig, Request, RequestError
+from reference_engine.multimodal.placeholders import VideoSize
+from reference_engine.predict import Predictor
 from reference_engine.request import Video
 
 
@@ -36,6 +38,16 @@ def test_ids_and_text_make_the_same_prompt(qwen3: Engine, clip: Video, noise: An
     assert by_text.ids == by_ids.ids == expanded.ids
     assert [i.spans for i in by_text.items] == [i.spans for i in by_ids.items] == [i.spans for i in expanded.items]
     assert [i.field for i in by_ids.items] == ["video_data[0]", "image_data[0]"]
+
+
+def test_a_prediction_from_sizes_is_what_runs(qwen3: Engine, clip: Video, noise: Any) -> None:
+    runs = qwen3.prepare(Request("t", text=TEXT, videos=[clip], images=[noise((56, 84), 9)]))
+    told = Predictor(EngineConfig(model="random-qwen3-vl")).predict(
+        Request("t", text=TEXT), [(56, 84)], [VideoSize(84, 56, 5, 2.0)], positions=True
+    )
+    assert told.prompt_ids == runs.ids
+    assert told.positions == runs.positions_3L.tolist()
+    assert [(i.modality, i.spans) for i in told.items] == [(i.modality, i.spans) for i in runs.items]
 
 
 def test_every_pair_of_frames_is_a_span_after_its_time(qwen3: Engine, clip: Video) -> None:
