@@ -1,5 +1,6 @@
 #!/bin/sh
-# The Triton kernels: on the card where there is one, otherwise on the CPU in Triton's interpreter. Triton comes with
+# The Triton kernels: on the card where there is one (and the whole engine on it), otherwise on the CPU in Triton's
+# interpreter. Triton comes with
 # torch's builds for GPUs; where it is missing it is installed (about 300 MB) into an environment of its own, which
 # sees everything of the active one. KERNELS_VENV=/path puts that somewhere else than .venv-kernels.
 set -eu
@@ -14,5 +15,11 @@ if ! python -c 'import triton' 2>/dev/null; then
     fi
     PATH=$(cd "$venv/bin" && pwd):$PATH
 fi
-python -c 'import torch; raise SystemExit(not torch.cuda.is_available())' || export TRITON_INTERPRET=1
-exec python -m pytest -n0 -m "not slow" tests/reference_engine/kernels tests/reference_engine/attention/test_triton.py --timeout 1800
+if python -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then
+    set -- tests/reference_engine/test_gpu.py
+else
+    export TRITON_INTERPRET=1
+    set --
+fi
+exec python -m pytest -n0 -m "not slow" --timeout 1800 \
+    tests/reference_engine/kernels tests/reference_engine/attention/test_triton.py "$@"

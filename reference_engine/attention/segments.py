@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 
 def segment_attention(
@@ -26,7 +27,7 @@ def segment_attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Full attention within each segment, one call for all segments of a length. Returns [1, T, H, D]."""
-    groups, order_T = segment_groups(tuple(cu_seq_lens_q.tolist()), q_1HTD.device)
+    groups, order_T = segment_groups(bounds_of(cu_seq_lens_q), q_1HTD.device)
     q_THD, k_THD, v_THD = (x[0].transpose(0, 1) for x in (q_1HTD, k_1HTD, v_1HTD))
     parts_THD = []
     for places_NL in groups:
@@ -49,10 +50,21 @@ def segment_attention_apart(
 ) -> tuple[Tensor, None]:
     """The same, one call a segment: nothing about a segment can depend on the others, not even rounding."""
     parts_1HLD = []
-    for start, stop in pairwise(cu_seq_lens_q.tolist()):
+    for start, stop in pairwise(bounds_of(cu_seq_lens_q)):
         q, k, v = (x[:, :, start:stop].contiguous() for x in (q_1HTD, k_1HTD, v_1HTD))
         parts_1HLD.append(F.scaled_dot_product_attention(q, k, v, scale=scaling))
     return torch.cat(parts_1HLD, dim=2).transpose(1, 2), None
+
+
+_bounds = WeakIdKeyDictionary()
+
+
+def bounds_of(cu_seq_lens: Tensor) -> tuple[int, ...]:
+    """Its values on the host. Layers of a tower share one tensor: only the first waits for the device to have it."""
+    known: tuple[int, ...] | None = _bounds.get(cu_seq_lens)
+    if known is None:
+        known = _bounds[cu_seq_lens] = tuple(cu_seq_lens.tolist())
+    return known
 
 
 @lru_cache(maxsize=8)
