@@ -1,8 +1,8 @@
 #!/bin/sh
 # The Triton kernels: on the card where there is one (and the whole engine on it), otherwise on the CPU in Triton's
-# interpreter. Triton comes with
-# torch's builds for GPUs; where it is missing it is installed (about 300 MB) into an environment of its own, which
-# sees everything of the active one. KERNELS_VENV=/path puts that somewhere else than .venv-kernels.
+# interpreter. Triton comes with torch's builds for GPUs; where it is missing it is installed (about 300 MB) into an
+# environment of its own, which sees everything of the active one. KERNELS_VENV=/path puts that somewhere else than
+# .venv-kernels.
 set -eu
 cd "$(dirname -- "$0")/../.."
 if ! python -c 'import triton' 2>/dev/null; then
