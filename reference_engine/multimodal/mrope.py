@@ -5,6 +5,10 @@ Text counts up in all three rows alike. An image's tokens take their place in th
 the larger side of the grid, so a prompt uses fewer positions than tokens. ``delta`` is that difference (zero or
 negative): token ``i`` past the prompt sits at ``i + delta`` in every row.
 
+A generated token goes where it would stand if the prompt were longer by it. For images that is one past the largest
+position; a video placed by time may reach further than the text behind it, and there the two differ (transformers'
+``generate`` goes on from the last token too, its ``rope_deltas`` are counted from the largest).
+
 Everything here belongs to one request; nothing is kept between calls.
 """
 
@@ -36,7 +40,7 @@ def mrope_positions(
         position += max(grid[1], grid[2]) // merge_size
         token = end + 1
     positions[:, token:] = torch.arange(position, position + length - token)
-    return positions, int(positions.max()) + 1 - length if length else 0
+    return positions, position - token
 
 
 def plain_positions(length: int) -> Tensor:

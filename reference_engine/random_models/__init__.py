@@ -21,6 +21,8 @@ NAMES = {
     "random-qwen3-vl": "qwen3_vl",
     "random-glm4v": "glm4v",
     "random-idefics3": "idefics3",
+    "random-smolvlm": "smolvlm",
+    "random-llava": "llava",
     "random-internvl": "internvl",
     "random-llava-onevision": "llava_onevision",
     "random-qwen2": "qwen2",

@@ -220,6 +220,38 @@ def llava_onevision_processor(tokenizer: Any) -> Any:
     )
 
 
+def llava_config(tokenizer: Any) -> Any:
+    return hf.LlavaConfig(
+        text_config={"model_type": "llama", **text(tokenizer, rope_parameters=PLAIN_ROPE)},
+        vision_config={"model_type": "clip_vision_model", "projection_dim": 32, **TOWER, "num_hidden_layers": 3},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+
+
+def llava_processor(tokenizer: Any) -> Any:
+    images = hf.CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    return hf.LlavaProcessor(
+        images, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        chat_template=chat_template("<image>"),
+    )  # fmt: skip
+
+
+def smolvlm_config(tokenizer: Any) -> Any:
+    return hf.SmolVLMConfig(
+        text_config={"model_type": "llama", **text(tokenizer, rope_parameters=PLAIN_ROPE)},
+        vision_config=TOWER,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=tokenizer.pad_token_id,
+        scale_factor=2,
+    )
+
+
+def smolvlm_processor(tokenizer: Any) -> Any:
+    images = hf.SmolVLMImageProcessorPil(size={"longest_edge": 168}, max_image_size={"longest_edge": 56})
+    videos = hf.SmolVLMVideoProcessor(size={"longest_edge": 56}, max_image_size={"longest_edge": 56})
+    return hf.SmolVLMProcessor(images, tokenizer, videos, image_seq_len=4, chat_template=chat_template("<image>"))
+
+
 # -- text alone
 
 
@@ -301,6 +333,8 @@ RECIPES: dict[str, Recipe] = {
     "qwen3_vl": Recipe(qwen3_vl_config, qwen_processor("Qwen3VLProcessor", "Qwen3VLVideoProcessor", 16), QWEN),
     "glm4v": Recipe(glm4v_config, glm4v_processor, GLM),
     "idefics3": Recipe(idefics3_config, idefics3_processor, IDEFICS),
+    "smolvlm": Recipe(smolvlm_config, smolvlm_processor, (*IDEFICS, "<video>")),
+    "llava": Recipe(llava_config, llava_processor, ("<|im_start|>", "<image>")),
     "internvl": Recipe(internvl_config, internvl_processor, ("<|im_start|>", *INTERNVL.values()), INTERNVL),
     "llava_onevision": Recipe(
         llava_onevision_config, llava_onevision_processor, ("<|im_start|>", "<image>", "<video>")

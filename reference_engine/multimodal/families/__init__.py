@@ -9,6 +9,7 @@ from reference_engine.multimodal.families.glm4v import GLM4V
 from reference_engine.multimodal.families.idefics3 import Idefics3
 from reference_engine.multimodal.families.internvl import InternVL
 from reference_engine.multimodal.families.kimi import Kimi
+from reference_engine.multimodal.families.llava import Llava
 from reference_engine.multimodal.families.llava_onevision import LlavaOnevision
 from reference_engine.multimodal.families.qwen2_vl import Qwen2VL
 from reference_engine.multimodal.families.qwen3_vl import Qwen3VL
@@ -23,6 +24,7 @@ _FAMILIES: dict[str, Any] = {
     "idefics3": Idefics3,
     "smolvlm": Idefics3,
     "internvl": InternVL,
+    "llava": Llava,
     "llava_onevision": LlavaOnevision,
     "gemma3": Gemma3,
     "kimi_k25": Kimi,

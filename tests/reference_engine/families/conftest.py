@@ -5,7 +5,7 @@ judge them by.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -45,6 +45,8 @@ FAMILIES = {
         "<|begin_of_image|><|image|><|end_of_image|>", "<|begin_of_video|><|video|><|end_of_video|>", mixed=False
     ),
     "random-idefics3": Markup("<image>"),
+    "random-llava": Markup("<image>"),
+    "random-smolvlm": Markup("<image>"),
     "random-internvl": Markup("<IMG_CONTEXT>"),
     "random-llava-onevision": Markup("<image>"),
     "random-qwen2": Markup(None),
@@ -131,6 +133,13 @@ class Bench:
             self.engines[key] = Engine(EngineConfig(model=self.name, num_blocks=1024, **settings))
         return self.engines[key]
 
+    @property
+    def markup(self) -> Markup:
+        return FAMILIES[self.name]
+
+    def request(self, name: str, **what: Any) -> Request:
+        return Request(name, sampling=SamplingParams(max_new_tokens=3, ignore_eos=True), **what)
+
     def cases(self, count: int) -> list[tuple[Case, Expected]]:
         """The first ``count`` of one endless series."""
         for seed in range(count):
@@ -189,7 +198,20 @@ def _noise() -> Any:
 
 @cache
 def bench(name: str) -> Bench:
+    if name == "random-smolvlm":
+        pytest.importorskip("num2words", reason="SmolVLM's own processor needs it")
     return Bench(name, Oracle(name))
+
+
+@pytest.fixture(scope="session")
+def bench_of(_cache: None) -> Callable[[str], Bench]:
+    return bench
+
+
+@pytest.fixture(scope="module")
+def family_of_tiles(_cache: None) -> Bench:
+    """One whose items own several spans."""
+    return bench("random-idefics3")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
