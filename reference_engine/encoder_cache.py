@@ -12,7 +12,7 @@ one unused for longest goes first. With the cache off nothing is kept, and only 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,9 +42,10 @@ class Entry:
 
 
 class EncoderCache:
-    def __init__(self, budget: int, *, keep: bool) -> None:
+    def __init__(self, budget: int, *, keep: bool, count: Callable[[PreparedItem], int] | None = None) -> None:
         self.budget = budget
         self.keep = keep
+        self.count = count or count_rows
         self.hits = self.misses = self.evictions = 0
         self.pinned_rows = self.kept_rows = 0
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
@@ -56,7 +57,7 @@ class EncoderCache:
 
     def fits(self, items: Sequence[PreparedItem], request_id: str) -> bool:
         """Whether all of them can be pinned now."""
-        new = {self.key(item, request_id): count_rows(item) for item in items}
+        new = {self.key(item, request_id): self.count(item) for item in items}
         more = sum(rows for key, rows in new.items() if key not in self._entries or not self._entries[key].pins)
         return self.pinned_rows + more <= self.budget
 
@@ -70,7 +71,7 @@ class EncoderCache:
         self.misses += source == "encoded"
         self.hits += source != "encoded"
         if entry is None:
-            entry = self._entries[key] = Entry(key, count_rows(item))
+            entry = self._entries[key] = Entry(key, self.count(item))
         elif not entry.pins:
             self.kept_rows -= entry.rows
         if not entry.pins:
@@ -138,6 +139,10 @@ class EncoderCache:
         rows = [sum(entry.rows for entry in held if bool(entry.pins) == in_use) for in_use in (True, False)]
         if rows != [self.pinned_rows, self.kept_rows]:
             raise BlockLeak(f"encoder rows pinned and kept are {rows}, not {[self.pinned_rows, self.kept_rows]}")
+        for entry in held:
+            rows_RD = entry.encoded.rows_RD if entry.encoded is not None else None
+            if rows_RD is not None and len(rows_RD) != entry.rows:
+                raise BlockLeak(f"an entry counts {entry.rows} encoder rows but holds {len(rows_RD)}")
         if sum(rows) > self.budget:
             raise BlockLeak(f"{sum(rows)} encoder rows are held; the budget is {self.budget}")
 
@@ -145,6 +150,11 @@ class EncoderCache:
 def count_rows(item: PreparedItem) -> int:
     """Rows that all spans of an item take."""
     return sum(span_lengths(item.spans))
+
+
+def is_pending(entry: Entry) -> bool:
+    """Whether its rows are still to be encoded: once, however many chunks lay them (sglang#19474)."""
+    return entry.encoded is None
 
 
 def first_ahead(items: Sequence[PreparedItem], computed: int) -> int:

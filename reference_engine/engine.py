@@ -250,8 +250,8 @@ class Engine:
         """A pass over all images that something running has still to lay and that none is under way for."""
         under_way = {entry for encoding in self._encoding for entry in encoding.entries}
         fresh: dict[Entry, PreparedItem] = {}
-        for live in (live for live in self.scheduler.running if live.needs_rows):
-            lacking = {i: entry for i, entry in live.pins.items() if entry.encoded is None}
+        for live in self.scheduler.running:
+            lacking = {i: entry for i, entry in live.pins.items() if self.seams.is_pending(entry)}
             new = {entry: i for i, entry in lacking.items() if entry not in under_way and entry not in fresh}
             if new and not live.has_pixels:
                 live.prompt = self.prompts.with_pixels(live.request, live.prompt)
@@ -283,7 +283,7 @@ class Engine:
             chunk.live.mark("scheduled")
         for live in self.scheduler.running:
             live.overlapped += live.awaits_encoder
-        sampling = [chunk for chunk in chunks if chunk.samples]
+        sampling = self.seams.sampling_order(chunks)
         try:
             logits_NV = self.runner.run(chunks)
             results = self.seams.sample(logits_NV, [chunk.live.sampling for chunk in sampling])

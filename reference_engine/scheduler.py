@@ -54,7 +54,7 @@ class Scheduler:
     def __init__(self, config: EngineConfig, cache: KVCache, seams: Seams = CLEAN) -> None:
         self.config = config
         self.cache = cache
-        self.rows = EncoderCache(config.encoder_rows, keep=config.encoder_cache)
+        self.rows = EncoderCache(config.encoder_rows, keep=config.encoder_cache, count=seams.count_rows)
         self.seams = seams
         self.waiting: deque[LiveRequest] = deque()
         self.running: list[LiveRequest] = []
@@ -80,7 +80,7 @@ class Scheduler:
             shared = self._cached_prefix(live)
             first = self._first_item_to_pin(live, len(shared) * self.cache.block_size)
             items = live.prompt.items[first:]
-            if not self.cache.fits(live.length, shared) or not self.rows.fits(items, live.id):
+            if not self.seams.admits(self.cache, self.rows, live.length, shared, items, live.id):
                 break
             live.lane = self.cache.open(live.length, shared)
             live.skip(len(shared) * self.cache.block_size)
@@ -136,7 +136,8 @@ class Scheduler:
                 continue
             if room == 0 or (left > room and not self.config.chunked_prefill and room < budget):
                 return
-            stop = live.prompt.chunk_end(live.computed, live.computed + min(left, room))
+            taken = self.seams.chunk_length(left, room, self.cache.block_size)
+            stop = live.prompt.chunk_end(live.computed, live.computed + taken)
             room = max(0, room - (stop - live.computed))
             yield Chunk(live, live.computed, stop)
 

@@ -10,13 +10,35 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from reference_engine.errors import ConfigError
-from reference_engine.faults import detokenizing, placeholders, positions, reuse, sampling, serving, vision
+from reference_engine.faults import (
+    detokenizing,
+    encoder_cache,
+    placeholders,
+    positions,
+    prefix_cache,
+    reuse,
+    sampling,
+    scheduling,
+    serving,
+    vision,
+)
 from reference_engine.faults.catalogue import Fault
 from reference_engine.faults.seams import CLEAN, Seams
 
 FAULTS: dict[str, Fault] = {
     fault.id: fault
-    for module in (vision, placeholders, positions, detokenizing, sampling, serving, reuse)
+    for module in (
+        vision,
+        placeholders,
+        positions,
+        detokenizing,
+        sampling,
+        serving,
+        reuse,
+        prefix_cache,
+        encoder_cache,
+        scheduling,
+    )
     for fault in module.FAULTS
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reference_engine import encoder_cache, prefix_cache, sampler
+from reference_engine import encoder_cache, prefix_cache, sampler, scheduling_rules
 from reference_engine.detokenizer import Detokenizer, SpelledText
 from reference_engine.logprobs import PromptLogprobs
 from reference_engine.multimodal import content_key, mrope, placeholders, processor_output
@@ -24,6 +24,11 @@ class Seams:
     decode_positions: Callable[..., Any] = mrope.decode_positions
     content_key: Callable[..., bytes] = content_key.content_key
     pad_value: Callable[..., int] = prefix_cache.pad_value
+    count_rows: Callable[..., int] = encoder_cache.count_rows
+    is_pending: Callable[..., bool] = encoder_cache.is_pending
+    admits: Callable[..., bool] = scheduling_rules.admits
+    chunk_length: Callable[..., int] = scheduling_rules.chunk_length
+    sampling_order: Callable[..., list[Any]] = scheduling_rules.sampling_order
     first_ahead: Callable[..., int] = encoder_cache.first_ahead
     image_window: Callable[..., tuple[slice, slice]] = encoder_cache.image_window
     unpin_removed: Callable[..., None] = encoder_cache.EncoderCache.unpin

@@ -1,0 +1,141 @@
+"""The state machine: any order of submit, step, abort, preempt and flush, over several settings.
+
+After every step all books agree (invariant 13), something has moved (14), and every image was encoded once. Every
+answer equals the one alone (2, 11, 12). What a prompt shares with the one before it comes from the cache, and only that
+(5). At the end nothing is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"chunked_prefill": 0, "block_size": 8, "num_blocks": 26},
+    {"chunked_prefill": 3, "block_size": 4, "num_blocks": 52, "encoder_cache": False},
+    {"chunked_prefill": 16, "block_size": 8, "num_blocks": 26, "encoder_rows": 24, "prefix_cache": False},
+    {"chunked_prefill": 5, "block_size": 2, "num_blocks": 100, "encoder_rows": 24, "slice_rows": 2},
+)
+SAME, LONGER = ((0, 0), (1, 1), (2, 2), (6, 6)), ((1, 6),)
+"""Pairs of cases: the second one begins with the whole of the first."""
+
+
+def make_cases(make_case: Any, picture: Any) -> list[Any]:
+    """Prompts that caches must tell apart: equal text with other images, equal images, equal bytes in other shapes,
+    images that begin alike, prompts that go on.
+    """
+    text, a, b = "read the row ", picture((84, 84), 1), picture((84, 84), 2)
+    begins_as_a = a.copy()
+    begins_as_a.paste(b.crop((0, 60, 84, 84)), (0, 60))
+    wide, high = (picture((28, 28), 3).resize((1, 1)).resize(size) for size in ((112, 56), (56, 112)))
+    parts = [
+        (text * 4, []), (f"{text}{IMAGE}row", [a]), (f"{text}{IMAGE}row", [b]), (f"{text}{IMAGE}row", [begins_as_a]),
+        (f"{text}{IMAGE}", [wide]), (f"{text}{IMAGE}", [high]), (f"{text}{IMAGE}row{IMAGE}last", [a, b]),
+        (f"{IMAGE}{IMAGE}", [b, b]), (f"{IMAGE}read{IMAGE}", [wide, a]), ("hello", []),
+    ]  # fmt: skip
+    return [make_case(words, images, 3 + 3 * (i % 3), True) for i, (words, images) in enumerate(parts)]
+
+
+def make_schedule(
+    engines: Sequence[Any], cases: Sequence[Any], alone: Sequence[Sequence[Any]]
+) -> type[RuleBasedStateMachine]:
+    """``alone[s]`` holds what each case is answered by itself in setting ``s``."""
+
+    class Schedule(RuleBasedStateMachine):
+        @initialize(setting=st.integers(0, len(engines) - 1))
+        def start(self, setting: int) -> None:
+            self.engine, self.alone = engines[setting], alone[setting]
+            self.engine.flush_cache()
+            self.before = self.engine.counters()
+            self.cases: dict[str, int] = {}
+            self.ids: dict[str, list[int]] = {}
+            self.answers: dict[str, Any] = {}
+            self.aborted: set[str] = set()
+
+        @rule(case=st.integers(0, len(cases) - 1))
+        def submit(self, case: int) -> None:
+            name = str(len(self.cases))
+            self.cases[name] = case
+            self.engine.submit(cases[case].request(name))
+
+        @rule(steps=st.integers(1, 5))
+        def step(self, steps: int) -> None:
+            for _ in range(steps):
+                had_work = self.engine.has_work()
+                before = self.progress()
+                outputs = self.engine.step()
+                assert not had_work or outputs or before != self.progress(), "a step did nothing"
+                for output in outputs:
+                    self.take(output)
+
+        def progress(self) -> list[tuple[str, int, int]]:
+            return [(live.id, live.computed, live.length) for live in self.engine.scheduler.running]
+
+        def take(self, output: Any) -> None:
+            name = output.request_id
+            assert name not in self.answers, "output after the answer"
+            self.ids.setdefault(name, []).extend(output.new_ids)
+            if output.answer is not None:
+                self.answers[name] = output.answer
+                right = self.alone[self.cases[name]].output_ids
+                made = output.answer.output_ids
+                assert output.answer.error is None, output.answer.error
+                assert made == self.ids[name] == right[: len(made) if name in self.aborted else None]
+
+        @rule(pick=st.integers(0, 1 << 16))
+        def abort(self, pick: int) -> None:
+            live = [name for name in self.cases if name not in self.answers and name not in self.aborted]
+            if live:
+                self.aborted.add(live[pick % len(live)])
+                self.engine.abort(live[pick % len(live)])
+
+        @rule(pick=st.integers(0, 1 << 16))
+        def preempt(self, pick: int) -> None:
+            running = self.engine.scheduler.running
+            if running:
+                assert self.engine.preempt(running[pick % len(running)].id)
+
+        @rule()
+        def flush(self) -> None:
+            self.engine.flush_cache()
+            counters = self.engine.counters()
+            assert counters["blocks_cached"] == counters["encoder_rows_cached"] == 0
+
+        @precondition(lambda self: not self.engine.has_work())
+        @rule(pair=st.sampled_from(SAME + LONGER))
+        def ask_again(self, pair: tuple[int, int]) -> None:
+            first, second = (
+                self.engine.generate([cases[case].request("again", want_evidence=True)])[0] for case in pair
+            )
+            assert second.output_ids == self.alone[pair[1]].output_ids
+            size, known = self.engine.config.block_size, min(first.prompt_tokens, second.prompt_tokens - 1)
+            cached = second.evidence.cached_tokens
+            assert cached >= (known // size * size if self.engine.config.prefix_cache else 0)
+            assert cached < second.prompt_tokens
+            assert all(item.encoder_rows == item.placeholders for item in second.evidence.items)
+
+        @invariant()
+        def the_books_agree(self) -> None:
+            if hasattr(self, "engine"):
+                self.engine.check_integrity()
+                grown = {name: value - self.before[name] for name, value in self.engine.counters().items()}
+                assert grown["encoder_items_total"] == grown["encoder_cache_misses_total"]
+
+        def teardown(self) -> None:
+            if not hasattr(self, "engine"):
+                return
+            for _ in range(2000):
+                if not self.engine.has_work():
+                    break
+                self.step(1)
+            assert set(self.answers) == set(self.cases), "a request has no answer"
+            self.engine.scheduler.check_idle()
+            counters = self.engine.counters()
+            assert counters["blocks_free"] == counters["blocks_total"]
+            assert counters["encoder_rows_pinned"] == counters["running"] == counters["waiting"] == 0
+
+    return Schedule
