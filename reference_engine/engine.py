@@ -112,7 +112,7 @@ class Engine:
             replace(i, key=self.seams.content_key(i.pixels, i.grids, f"{options} {i.modality} {i.strides}"))
             for i in prompt.items
         ]
-        if not self.config.prefix_cache:
+        if not self.config.prefix_cache or self.family.traits.recurrent:
             return replace(prompt, items=items)
         values = [(item.spans, self.seams.pad_value(item.key)) for item in items]
         chain = KeyChain(self.cache.block_size)

@@ -84,7 +84,7 @@ def _encoder_cache(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:
 
 def _prefix_cache(live: LiveRequest) -> tuple[bool, str]:
     if live.prompt.chain is None:
-        return False, "prompts share nothing in this setting"
+        return False, "prompts share nothing in this setting, or with this model"
     return live.cached_tokens > 0, f"{live.cached_tokens} of {live.prompt_length} prompt tokens were in the cache"
 
 

@@ -57,8 +57,7 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     model, geometry = checkpoint.model, checkpoint.geometry
     codec = load_codec(path, geometry.vocabulary, config, detokenizer)
     family = make_family(checkpoint, codec, config.slice_rows)
-    if config.batch_invariant and family.traits.both_ways:
-        raise ConfigError(f"batch_invariant: not with {family.name}, whose images are seen both ways; turn it off")
+    refuse_unfit(config, family)
     cases = plain_cases(model, geometry, family, codec)
     spread = None if ranks == 1 else spread_over_ranks(config, model)
     model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
@@ -88,6 +87,17 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
         blocks=config.num_blocks, block_size=config.block_size, lanes=config.max_batch_size, longest=geometry.context
     )
     return Loaded(decoder, codec, family, encode, geometry, cache, backend, close)
+
+
+def refuse_unfit(config: EngineConfig, family: Family) -> None:
+    """Raises :class:`ConfigError` for a setting that this family's model cannot be run with."""
+    if config.batch_invariant and family.traits.both_ways:
+        raise ConfigError(f"batch_invariant: not with {family.name}, whose images are seen both ways; turn it off")
+    if family.traits.recurrent:
+        unfit = {"batch_invariant": config.batch_invariant, "cuda_graph": config.cuda_graph}
+        unfit["tensor_parallel"] = config.tensor_parallel > 1
+        for name in (name for name, asked in unfit.items() if asked):
+            raise ConfigError(f"{name}: not with {family.name}, whose layers carry a state; turn it off")
 
 
 def _nothing() -> None:

@@ -57,7 +57,7 @@ class SDPAStep:
     """See :class:`reference_engine.attention.paged.PagedStep`."""
 
     def __init__(self, cache: KVCache, windows: Sequence[Window]) -> None:
-        self.cache = cache
+        self.cache, self.windows = cache, windows
         singles = list(takewhile(lambda w: w.length == 1, windows))
         slots, self.chunks = [], []
         if singles:

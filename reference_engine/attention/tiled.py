@@ -45,11 +45,11 @@ class TiledStep:
     """See :class:`reference_engine.attention.paged.PagedStep`."""
 
     def __init__(self, cache: KVCache, windows: Sequence[Window]) -> None:
-        self.cache = cache
-        self.windows = list(_tiled(cache, windows))
+        self.cache, self.windows = cache, windows
+        self.tiled = list(_tiled(cache, windows))
         slots = [cache.slots(w.lane, w.start, w.stop) for w in windows]
         self.slots_T = torch.cat(slots).to(cache.device)
-        self.longest = max(len(w.context_L) for w in self.windows)
+        self.longest = max(len(w.context_L) for w in self.tiled)
         self._masks: dict[int | None, Tensor] = {}
 
     def attend(
@@ -60,7 +60,7 @@ class TiledStep:
         keys_CGD.index_copy_(0, self.slots_T, k_1GTD[0].transpose(0, 1))
         values_CGD.index_copy_(0, self.slots_T, v_1GTD[0].transpose(0, 1))
         parts_THD = []
-        for w in self.windows:
+        for w in self.tiled:
             k_1GLD, v_1GLD = (c[w.context_L].transpose(0, 1)[None].contiguous() for c in (keys_CGD, values_CGD))
             q_1HLD = F.pad(
                 q_1HTD[:, :, w.first : w.first + w.length],

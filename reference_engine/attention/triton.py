@@ -26,7 +26,7 @@ class TritonStep:
     decode_tokens = 1
 
     def __init__(self, cache: KVCache, windows: Sequence[Window]) -> None:
-        self.cache = cache
+        self.cache, self.windows = cache, windows
         decoding = sum(1 for _ in takewhile(lambda w: w.length == 1, windows))
         self.slots_T = to_device(_slots(cache, windows[:decoding], windows[decoding:]), cache.device)
         self.plan = self._plan(windows, decoding)

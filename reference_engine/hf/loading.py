@@ -13,8 +13,8 @@ from reference_engine.hf.library import transformers
 from reference_engine.hf.model import Model
 from reference_engine.hf.processors import Processors
 
-SLIDING = frozenset({"gemma3"})
-"""Model types whose sliding layers are served: transformers itself implements them, and the tests compare."""
+LAYERS = {"gemma3": {"sliding_attention"}, "minicpmv4_6": {"linear_attention"}}
+"""Kinds of layers, beside full attention, that are served of a model type: the tests compare them."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def check_supported(config: Any, known: frozenset[str]) -> None:
             raise ConfigError(
                 f"model: rope type {rope!r} would let one request change another's positions; only 'default' is served"
             )
-    served = {"full_attention", "sliding_attention"} if config.model_type in SLIDING else {"full_attention"}
+    served = {"full_attention"} | LAYERS.get(config.model_type, set())
     layers = set(getattr(text, "layer_types", None) or served) - served
     if layers:
         raise ConfigError(f"model: attention layers {sorted(layers)} are not served; only {sorted(served)}")

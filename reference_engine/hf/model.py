@@ -21,6 +21,7 @@ from reference_engine.attention.operator import OperatorStep
 from reference_engine.batch_invariant import install
 from reference_engine.device import to_device
 from reference_engine.hf import library
+from reference_engine.hf.recurrent import separate_requests
 from reference_engine.parallel.collectives import Collectives
 from reference_engine.parallel.shard import shard_layers
 
@@ -121,6 +122,7 @@ class Model:
         for module in list(self._model.modules()):
             if segments and isinstance(getattr(module, "proj", None), nn.Conv3d):
                 module.proj = PatchLinear(module.proj)
+        separate_requests(self._decoder, self._model.config.get_text_config())
         if batch_invariant:
             install(self._model)
 

@@ -51,6 +51,8 @@ class Traits:
     """The tower takes the bounds of its segments (images, windows) when its attention is called "flash"."""
     both_ways: bool = False
     """Within one span every token sees every other, so no chunk of a prompt may end inside one (Gemma 3)."""
+    recurrent: bool = False
+    """Layers carry a state from token to token: a request is computed from its first token on, and shares no prefix."""
     refused: Mapping[Modality, int] = field(default_factory=dict)
     """Placeholders that the vocabulary has and this engine does not serve."""
 

@@ -28,6 +28,7 @@ NAMES = {
     "random-qwen2": "qwen2",
     "random-gemma3": "gemma3",
     "random-kimi-k2.5": "kimi_k25",
+    "random-minicpm-v": "minicpmv4_6",
     "random-qwen3": "qwen3",
     "random-llama": "llama",
 }

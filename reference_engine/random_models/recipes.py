@@ -327,6 +327,39 @@ def kimi_processor(tokenizer: Any) -> Any:
     )
 
 
+# -- MiniCPM-V
+
+MINICPM = {
+    "image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "image_start_token": "<image>",
+    "image_end_token": "</image>", "slice_start_token": "<slice>", "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>", "image_id_end_token": "</image_id>",
+}  # fmt: skip
+
+
+def minicpmv_config(tokenizer: Any) -> Any:
+    """Three layers that carry a state, then one that looks back."""
+    decoder = text(
+        tokenizer, model_type="qwen3_5_text", head_dim=16, num_hidden_layers=4, linear_num_key_heads=2,
+        linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=16,
+    )  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 128,
+        "patch_size": 14, "insert_layer_id": 1,
+    }  # fmt: skip
+    ids = {f"{kind}_token_id": tokenizer.convert_tokens_to_ids(f"<|{kind}_pad|>") for kind in ("image", "video")}
+    return hf.MiniCPMV4_6Config(text_config=decoder, vision_config=vision, insert_layer_id=1, image_size=128, **ids)
+
+
+def minicpmv_processor(tokenizer: Any) -> Any:
+    sizes = {"scale_resolution": 112, "patch_size": 14, "max_slice_nums": 6}
+    return hf.MiniCPMV4_6Processor(
+        image_processor=hf.MiniCPMV4_6ImageProcessorPil(**sizes),
+        video_processor=hf.MiniCPMV4_6VideoProcessor(),
+        tokenizer=tokenizer,
+        chat_template=chat_template("<|image_pad|>", "<|video_pad|>"),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "qwen2_vl": Recipe(qwen2_vl_config, qwen_processor("Qwen2VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
     "qwen2_5_vl": Recipe(qwen2_5_vl_config, qwen_processor("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", 14), QWEN),
@@ -343,5 +376,6 @@ RECIPES: dict[str, Recipe] = {
     "qwen3": Recipe(text_config("Qwen3Config"), None, ("<|im_start|>",)),
     "llama": Recipe(text_config("LlamaConfig"), None, ("<|im_start|>",)),
     "gemma3": Recipe(gemma3_config, gemma3_processor, ("<|im_start|>", *GEMMA.values()), GEMMA),
+    "minicpmv4_6": Recipe(minicpmv_config, minicpmv_processor, ("<|im_start|>", *MINICPM.values()), MINICPM),
     "kimi_k25": Recipe(kimi_config, kimi_processor, KIMI),
 }

@@ -39,6 +39,8 @@ def enliven(model: Any, generator: torch.Generator) -> None:
         if parameter.ndim > 1:
             scale = parameter[0].numel() ** -0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+        elif name.endswith("A_log"):
+            parameter.fill_(-3.0)  # states that last: by default they are forgotten within a token or two
         elif name.endswith("bias"):
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
     model.get_output_embeddings().weight.mul_(4)

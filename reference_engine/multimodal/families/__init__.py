@@ -11,6 +11,7 @@ from reference_engine.multimodal.families.internvl import InternVL
 from reference_engine.multimodal.families.kimi import Kimi
 from reference_engine.multimodal.families.llava import Llava
 from reference_engine.multimodal.families.llava_onevision import LlavaOnevision
+from reference_engine.multimodal.families.minicpmv import MiniCPMV
 from reference_engine.multimodal.families.qwen2_vl import Qwen2VL
 from reference_engine.multimodal.families.qwen3_vl import Qwen3VL
 from reference_engine.multimodal.families.text import TextOnly
@@ -28,6 +29,7 @@ _FAMILIES: dict[str, Any] = {
     "llava_onevision": LlavaOnevision,
     "gemma3": Gemma3,
     "kimi_k25": Kimi,
+    "minicpmv4_6": MiniCPMV,
     "qwen2": TextOnly,
     "qwen3": TextOnly,
     "llama": TextOnly,

@@ -69,15 +69,18 @@ class WrittenFamily:
         raise NotImplementedError
 
     def layout(self, modality: Modality, size: ItemSize, index: int = 0, count: int = 1) -> Layout:
-        return self._laid(
-            self.processor.replace_image_token(self.reported((size[0], size[1]), index, count), image_idx=0)
-        )
+        return self._laid(self.write(self.reported((size[0], size[1]), index, count), index))
 
     def pixels(self, modality: Modality, item: Image.Image | Video, index: int = 0, count: int = 1) -> Pixels:
         if isinstance(item, Video):
             raise ValueError(f"{self.name} takes no videos")
         made = self.processor.image_processor(self.nested(item, count), **self.options)
-        return Pixels(self.kept(made), self._laid(self.processor.replace_image_token(made, image_idx=0)))
+        return Pixels(self.kept(made), self._laid(self.write(made, index)))
+
+    def write(self, made: Mapping[str, Any], index: int) -> str:
+        """What the placeholder of image number ``index`` becomes, from what was reported of it."""
+        text: str = self.processor.replace_image_token(made, image_idx=0)
+        return text
 
     def _laid(self, text: str) -> Layout:
         ids = self.codec.encode(text)

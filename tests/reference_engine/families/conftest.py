@@ -51,6 +51,7 @@ FAMILIES = {
     "random-llava-onevision": Markup("<image>"),
     "random-qwen2": Markup(None),
     "random-gemma3": Markup("<start_of_image>"),
+    "random-minicpm-v": Markup("<|image_pad|>"),
     "random-kimi-k2.5": Markup("<|media_begin|>image<|media_content|><|media_pad|><|media_end|>"),
     "random-qwen3": Markup(None),
     "random-llama": Markup(None),
