@@ -94,7 +94,7 @@ def refuse_unfit(config: EngineConfig, family: Family) -> None:
     if config.batch_invariant and family.traits.both_ways:
         raise ConfigError(f"batch_invariant: not with {family.name}, whose images are seen both ways; turn it off")
     if family.traits.recurrent:
-        unfit = {"batch_invariant": config.batch_invariant, "cuda_graph": config.cuda_graph}
+        unfit = {"batch_invariant": config.batch_invariant, "cuda_graph": config.cuda_graph, "compile": config.compile}
         unfit["tensor_parallel"] = config.tensor_parallel > 1
         for name in (name for name, asked in unfit.items() if asked):
             raise ConfigError(f"{name}: not with {family.name}, whose layers carry a state; turn it off")

@@ -42,8 +42,6 @@ class Window:
 class PagedStep(Protocol):
     """One step's attention, the same object for every layer."""
 
-    windows: Sequence[Window]
-
     def attend(
         self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTV: Tensor, scaling: float, sliding: int | None = None
     ) -> Tensor:

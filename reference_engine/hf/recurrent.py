@@ -8,15 +8,22 @@ begins with a fresh state; so nothing that is computed may be skipped, and no pr
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from reference_engine.attention import PagedStep, Window
+from reference_engine.attention import Window
 from reference_engine.hf.library import transformers
 
 LAYERS = ("Qwen3_5GatedDeltaNet",)
+
+
+class Windowed(Protocol):
+    """A step that says which requests stand where in its row."""
+
+    windows: Sequence[Window]
 
 
 class States:
@@ -40,7 +47,7 @@ class PerRequest(nn.Module):
         super().__init__()
         self.layer, self.states, self.first = layer, states, first
 
-    def forward(self, hidden_states: Tensor, *, paged: PagedStep, **_: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, *, paged: Windowed, **_: Any) -> Tensor:
         """[1, T, E] -> [1, T, E]"""
         parts = hidden_states.split([window.length for window in paged.windows], dim=1)
         return torch.cat([self._run(part, window) for part, window in zip(parts, paged.windows, strict=True)], dim=1)

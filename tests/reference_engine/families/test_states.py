@@ -44,7 +44,9 @@ def test_no_prefix_is_shared(family: Any) -> None:
 
 
 @pytest.mark.usefixtures("_cache")
-@pytest.mark.parametrize("setting", [{"batch_invariant": True}, {"cuda_graph": True}, {"tensor_parallel": 2}])
+@pytest.mark.parametrize(
+    "setting", [{"batch_invariant": True}, {"cuda_graph": True}, {"compile": True}, {"tensor_parallel": 2}]
+)
 def test_settings_that_do_not_fit_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         Engine(EngineConfig(model=NAME, **setting))
