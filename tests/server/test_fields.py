@@ -8,10 +8,11 @@ import json
 from dataclasses import fields, replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reference_engine import Request, SamplingParams
+from reference_engine import Request, RequestError, SamplingParams
 from reference_engine.server.chat import ChatPrompts
 from reference_engine.server.completions import read_completions
 from reference_engine.server.native import read_generate
@@ -35,6 +36,8 @@ WISHES: dict[str, tuple[str, str]] = {
     "top_logprobs": ("top_logprobs_num", "top_logprobs"), "logprob_start": ("logprob_start_len", "logprob_start_len"),
 }  # fmt: skip
 """Fields of a request beside its prompt and sampling: their names in ``/generate`` and in a chat."""
+NOT_OVER_HTTP = {"videos"}
+"""Fields of a request that no endpoint takes: such a field in a body is refused by name."""
 wishes = st.fixed_dictionaries(
     {
         "want_evidence": st.booleans(),
@@ -55,9 +58,20 @@ def raw(body: dict[str, Any]) -> bytes:
 
 def test_the_tables_name_every_field() -> None:
     assert set(SAMPLING) == set(SAMPLING_FIELDS)
-    assert set(WISHES) | {"request_id", "text", "input_ids", "images", "processor_output", "sampling"} == {
-        f.name for f in fields(Request)
-    }
+    prompt = {"request_id", "text", "input_ids", "images", "processor_output", "sampling"}
+    assert set(WISHES) | prompt | NOT_OVER_HTTP == {f.name for f in fields(Request)}
+
+
+@pytest.mark.parametrize("name", sorted(NOT_OVER_HTTP))
+def test_what_no_endpoint_takes_is_refused_by_name(echo: Any, name: str) -> None:
+    prompts = ChatPrompts(echo.codec)
+    for read, body in (
+        (lambda sent: read_generate(sent, echo, 9), {"text": "a"}),
+        (lambda sent: read_completions(sent, echo, 9), {"prompt": "a"}),
+        (lambda sent: read_chat(sent, echo, prompts), {"messages": [{"role": "user", "content": "a"}]}),
+    ):
+        with pytest.raises(RequestError, match=f"{name}: unknown field"):
+            read(raw(body | {name: []}))
 
 
 @SETTINGS
