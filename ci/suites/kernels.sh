@@ -9,8 +9,8 @@ if ! python -c 'import triton' 2>/dev/null; then
     venv=${KERNELS_VENV:-.venv-kernels}
     if ! "$venv/bin/python" -c 'import triton' 2>/dev/null; then
         python -m venv --clear "$venv"
-        site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-        python -c 'import sysconfig; print(f"import site; site.addsitedir({sysconfig.get_paths()["purelib"]!r})")' >"$site/active.pth"
+        packages='import sysconfig; print(sysconfig.get_paths()["purelib"])'
+        echo "import site; site.addsitedir('$(python -c "$packages")')" >"$("$venv/bin/python" -c "$packages")/active.pth"
         "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps triton==3.9.0
     fi
     PATH=$(cd "$venv/bin" && pwd):$PATH
