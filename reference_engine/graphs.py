@@ -25,6 +25,8 @@ from torch import Tensor
 from reference_engine.attention import Backend, PagedStep, Window
 from reference_engine.kv_cache import KVCache
 
+MOST_RECORDINGS = 256
+"""A graph holds memory; from here on the oldest one goes when another is recorded."""
 Forward = Callable[[Tensor, Tensor, PagedStep], Tensor]
 """x [B, E], positions [3, B] and the step -> hidden states [B, E]."""
 
@@ -98,11 +100,14 @@ class DecodeGraphs:
         rows = len(windows)
         padding = padded_rows(rows) - rows
         step = self.backend(self.cache, [*windows, *[self._padding_window(windows)] * padding])
+        vars(step).pop("windows", None)  # numbers of this step alone: whatever reads them cannot be recorded, and fails
         positions_3B = F.pad(positions_3B, (0, padding)).to(x_BE.device)
         inputs = [F.pad(x_BE, (0, 0, 0, padding)), positions_3B, *tensors_of(step)]
         key = tuple(layout(inputs)) + tuple(layout(step))
         recorded = self._recorded.get(key)
         if recorded is None:
+            if len(self._recorded) == MOST_RECORDINGS:
+                del self._recorded[next(iter(self._recorded))]
             recorded = self._recorded[key] = self._record(inputs, step)
         else:
             for static, fresh in zip(recorded.inputs, inputs, strict=True):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reference_engine.attention import PagedStep, Window
 from reference_engine.attention.sdpa import SDPAStep
-from reference_engine.graphs import DecodeGraphs, call_again, layout, padded_rows
+from reference_engine.graphs import MOST_RECORDINGS, DecodeGraphs, call_again, layout, padded_rows
 from reference_engine.kv_cache import KVCache
 
 WIDTH = 8
@@ -104,6 +104,36 @@ def test_a_number_of_a_step_is_in_the_key() -> None:
         expected = forward(x_BE, positions_3B, BakedLongest(plain, windows))
         assert torch.allclose(graphs.run(x_BE, positions_3B, windows), expected, atol=1e-5)
     assert len(graphs) == 3
+
+
+def test_recordings_are_bounded() -> None:
+    """A backend whose layout never comes back, as tiles of every context's own length."""
+    graphs = DecodeGraphs(forward, filled(), NeverAlike, call_again)
+    x_BE, positions_3B, windows = inputs([5], 1)
+    first = graphs.run(x_BE, positions_3B, windows).clone()
+    for _ in range(MOST_RECORDINGS + 3):
+        assert torch.equal(graphs.run(x_BE, positions_3B, windows), first)
+    assert len(graphs) == MOST_RECORDINGS
+
+
+class NeverAlike(SDPAStep):
+    made = 0
+
+    def __init__(self, cache: KVCache, windows: Sequence[Window]) -> None:
+        super().__init__(cache, windows)
+        NeverAlike.made += 1
+        self.number = NeverAlike.made
+
+
+NeverAlike.__module__ = SDPAStep.__module__
+
+
+def test_a_layer_that_reads_the_windows_cannot_be_recorded() -> None:
+    def reads(x_BE: Tensor, positions_3B: Tensor, step: Any) -> Tensor:
+        return x_BE * len(step.windows)
+
+    with pytest.raises(AttributeError, match="windows"):
+        DecodeGraphs(reads, filled(), SDPAStep, call_again).run(*inputs([5], 1))
 
 
 @pytest.mark.parametrize(
