@@ -45,7 +45,7 @@ class Entry:
     """Whose answers are right: transformers' ``generate``, or, where nothing is generated, the last seat's."""
 
 
-COLD: Mapping[str, Any] = {"prefix_cache": False}
+COLD: Mapping[str, Any] = {"prefix_cache": False, "encoder_cache": False}
 """The engine's settings against others: nothing that would remember an earlier round."""
 
 
@@ -126,6 +126,9 @@ ENTRIES: tuple[Entry, ...] = (
     toggle(
         "vit_batching", "32 small images: one encoder pass for all, or one an image", SMALL_IMAGES,
         "cross_request", "per_item", figure="encoder_seconds", goal=2.0,
+    ),
+    toggle(
+        "encoder_cache", "32 small images seen before: rows kept, or encoded again", SMALL_IMAGES, True, False,
     ),
     toggle(
         "prefix_cache", "prompts seen before: keys and values kept, or computed again", LONG_TEXT, True, False,

@@ -59,7 +59,7 @@ class Door:
     """Lets requests in at their moments. ``arrivals`` are seconds, ascending, one a prompt."""
 
     def __init__(self, prompts: Sequence[Prompt], arrivals: Sequence[float]) -> None:
-        self._coming = sorted(zip(arrivals, prompts, strict=True), key=lambda pair: pair[0], reverse=True)
+        self._coming = sorted(zip(arrivals, prompts, strict=True), key=lambda pair: pair[0])[::-1]
         self._arrivals = {prompt.name: at for at, prompt in self._coming}
         self._answered: list[Answered] = []
         self._began = time.perf_counter()

@@ -1,7 +1,8 @@
-"""``python -m harness.bench.contestants.transformers_server MODEL OPTIONS``: ``transformers serve``, as it is.
+"""``python -m harness.bench.contestants.transformers_server MODEL OPTIONS``: ``transformers serve``, less two things.
 
-One thing is lent to it: where torchvision was built for another torch, its own decoder of image files is missing, and
-every request with an image would end in status 500. There Pillow opens the files, to the same pixels.
+Where torchvision was built for another torch, its own decoder of image files is missing, and every request with an
+image would end in status 500: there Pillow opens the files, to the same pixels. And its parser of answers is off, which
+cuts what a model without an end token says down to its last turn: whole answers are compared.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torchvision.io
 import typer
 from PIL import Image
 from transformers.cli.serve import Serve
+from transformers.cli.serving import utils as serving
 
 
 def decode_with_pillow(data: torch.Tensor, mode: Any = None, **_: Any) -> torch.Tensor:
@@ -36,4 +38,5 @@ def can_decode() -> bool:
 if __name__ == "__main__":
     if not can_decode():
         torchvision.io.decode_image = decode_with_pillow
+    serving.get_response_template = lambda *_: None
     typer.run(Serve)
