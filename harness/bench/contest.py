@@ -30,6 +30,7 @@ from harness.vocabulary import Vocabulary
 
 Status = Literal["timed", "other answers", "unavailable"]
 QUICK_SHARE, QUICK_ROUNDS = 0.25, 2
+NO_GPU = "no GPU"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class Contest:
     def hold(self) -> EntryResult:
         began = time.monotonic()
         self.progress.job(self.entry.name, self.entry.title)
+        if self.entry.device == "cuda" and not has_gpu():
+            for one in self.result.seats:
+                one.drop_out("unavailable", NO_GPU)
+            self.result.note = NO_GPU
+            return self.result
         model = checkpoint(self.entry.model, self.wishes.cache)
         vocabulary = Vocabulary(model)
         self.decode = vocabulary.decode_plain
@@ -194,6 +200,12 @@ class Contest:
         alone = self.workers[self.entry.seats[0].name].play(self.prompts, self._at_once)
         self.result.rate = round(self.entry.workload.load * len(self.prompts) / alone.seconds, 3)
         return self.result.rate
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _worker(seat: Seat, entry: Entry, wishes: Wishes) -> WorkerProcess:

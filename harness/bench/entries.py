@@ -70,6 +70,8 @@ TEXT = Workload(32, (4, 48), words=(4, 48), load=2.0)
 RAGGED = Workload(12, (4, 24), words=(2, 20), load=2.0)
 EVEN = Workload(8, (12, 12), words=(12, 12))
 SMALL_IMAGES = Workload(32, (1, 1), images=(1, 1), cells=(1, 3))
+CONCURRENT = Workload(64, (32, 128), words=(16, 64))
+GPU_MODELS = ("random-3b", "random-7b")
 LONG_TEXT = Workload(16, (1, 1), images=(1, 2), words=(200, 400))
 
 ENTRIES: tuple[Entry, ...] = (
@@ -148,10 +150,20 @@ ENTRIES: tuple[Entry, ...] = (
 )  # fmt: skip
 
 
+def on_gpu(model: str) -> Entry:
+    """64 requests at once on a card. In float32, so that answers can be the same token for token."""
+    seats = (ours(cuda_graph=True), Seat("transformers continuous batching", "transformers-cb", goal=3.0))
+    title = f"64 concurrent text requests on a GPU, {model}"
+    return Entry(f"gpu-{model}", title, CONCURRENT, seats, model, figure="seconds", rounds=6, device="cuda")
+
+
+GPU_ENTRIES = tuple(on_gpu(model) for model in GPU_MODELS)
+
+
 def choose(names: Sequence[str]) -> list[Entry]:
     """Entries by name, all of them where none is named. Raises :class:`UsageError` listing the known ones."""
-    known = {entry.name: entry for entry in ENTRIES}
+    known = {entry.name: entry for entry in (*ENTRIES, *GPU_ENTRIES)}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"unknown entry {unknown[0]!r}; known: {', '.join(known)}")
-    return [known[name] for name in names] or list(ENTRIES)
+    return [known[name] for name in names] or list(known.values())

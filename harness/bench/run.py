@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.bench.contest import Contest, EntryResult, Oracle, Wishes
+from harness.bench.contest import NO_GPU, Contest, EntryResult, Oracle, Wishes, has_gpu
 from harness.bench.contestants.base import Setup
-from harness.bench.entries import COLD, SERVING, Entry
+from harness.bench.entries import COLD, GPU_MODELS, SERVING, Entry
 from harness.bench.models import SENTINEL, checkpoint
 from harness.bench.process import WorkerProcess
 from harness.bench.workloads import Workload, arrivals
+from harness.observation import Prompt
 from harness.progress import Progress
 from harness.surroundings import git_state, hardware, versions
 from harness.vocabulary import Vocabulary
 
 MIXED = Workload(200, (1, 24), images=(0, 2), load=2.0)
 PROFILE_RATE = 200.0
+DECODED = 256
+"""Tokens that one request decodes alone."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,22 @@ def measures(wishes: Wishes, progress: Progress) -> dict[str, dict[str, Any]]:
         spent = worker.measure("operators", serving, arrivals(len(serving), PROFILE_RATE))
         share = spent["matrix_products"] / spent["operators"]
         used = worker.measure("memory", mixed, arrivals(len(mixed), PROFILE_RATE))
-    return {
+    gpu = {f"decode alone on a GPU, {name}, bfloat16": decode_bandwidth(name, wishes, serving) for name in GPU_MODELS}
+    return gpu | {
         "matrix products in the serving entry": {"share of operator time": share, **spent},
         f"memory, {len(mixed)} mixed requests, MiB": used,
     }
+
+
+def decode_bandwidth(name: str, wishes: Wishes, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Weights read a second by one request decoding alone, as a share of what a plain copy moves on that card; 0.8 is
+    wanted."""
+    if not has_gpu():
+        return {"not measured": NO_GPU}
+    setup = Setup(str(checkpoint(name, wishes.cache)), "cuda", "bfloat16", wishes.threads, {**COLD, "cuda_graph": True})
+    with WorkerProcess(name, sys.executable, wishes.threads, wishes.logs / f"decode.{name}.log") as worker:
+        worker.load("ours", setup)
+        return worker.measure("decode_bandwidth", prompts[0], DECODED)
 
 
 def _now() -> str:

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
-from harness.bench.entries import Seat
+from pathlib import Path
+
+import pytest
+
+from harness.bench.contest import Contest, Oracle, Wishes, has_gpu
+from harness.bench.entries import GPU_ENTRIES, Seat
 from harness.bench.table import rows
+from harness.progress import Silent
 from tests.harness.bench.conftest import STANDINS, Hold, echo
 
 
@@ -43,3 +49,11 @@ def test_a_far_slower_contestant_plays_fewer_rounds(hold: Hold) -> None:
     seat = Seat("seldom", f"{STANDINS}Echo", {}, None, 2)
     result = hold(echo("first"), seat, echo("oracle"))
     assert [len(one.rounds) for one in result.seats] == [4, 2, 4]
+
+
+@pytest.mark.skipif(has_gpu(), reason="this machine has one")
+def test_without_a_gpu_its_entries_say_so(tmp_path: Path) -> None:
+    wishes = Wishes(tmp_path, tmp_path)
+    result = Contest(GPU_ENTRIES[0], wishes, Oracle(wishes), Silent()).hold()
+    assert result.note == "no GPU"
+    assert {one.status for one in result.seats} == {"unavailable"}

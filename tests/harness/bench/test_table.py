@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.bench.contest import EntryResult, SeatResult
-from harness.bench.entries import ENTRIES, Entry, Seat, choose
+from harness.bench.entries import ENTRIES, GPU_ENTRIES, Entry, Seat, choose
 from harness.bench.report import page
 from harness.bench.run import Outcome
 from harness.bench.table import as_json, markdown, ratio_of, rows
@@ -73,7 +73,7 @@ def test_the_page_shows_each_ratio_once_and_who_was_not_timed(result: EntryResul
 
 def test_entries_have_names_of_their_own_and_are_chosen_by_them() -> None:
     assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
-    assert choose([]) == list(ENTRIES)
+    assert choose([]) == [*ENTRIES, *GPU_ENTRIES]
     assert [entry.name for entry in choose(["text"])] == ["text"]
     with pytest.raises(UsageError, match="unknown entry 'speed'"):
         choose(["speed"])
