@@ -85,6 +85,8 @@ class Observation:
     mismatch: RowMismatch | None = None
     text: str = ""
     output_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """Of the output ids, as exact as the target writes them."""
     finish: str = ""
     prompt_tokens: int | None = None
     prompt_ids: tuple[int, ...] | None = None

@@ -1,4 +1,6 @@
-"""Invariants 2 and 11: two settings that must not change greedy output give the same tokens, one for one."""
+"""Invariants 2 and 11: two settings that must not change greedy output give the same tokens, one for one; and, of a
+target that promises it, a request in a crowd gets the very bits that it gets alone.
+"""
 
 from __future__ import annotations
 
@@ -44,3 +46,39 @@ def same_tokens(
     if exercised is not None or not compared:
         return end("not_exercised", exercised or "nothing was compared")
     return end("pass", f"{compared} of {compared} answers equal")
+
+
+def equal_to_alone(
+    prompts: Sequence[Prompt], alone: Sequence[Observation], crowd: Sequence[Observation], *, source: str
+) -> Verdict:
+    """Compares ids and log-probabilities with ``==``: any leak between requests, however small, is a bit flip. Only for
+    a target that promises batch invariance; an answer without log-probabilities is not compared.
+    """
+    pairs = [(prompt, a, b) for prompt, a, b in zip(prompts, alone, crowd, strict=True) if a.logprobs or b.logprobs]
+    wrong = [
+        {"request": prompt.name, "position": at, "a": _bits(a, at), "b": _bits(b, at)}
+        for prompt, a, b in pairs
+        if (at := first_divergence(_all_bits(a), _all_bits(b))) is not None
+    ]
+    end = partial(
+        Verdict, "in a crowd = alone, bit for bit", invariant=INVARIANT, source=source, figure=len(pairs) - len(wrong),
+        threshold=len(pairs), evidence={"compared": len(pairs), "wrong": wrong},
+    )  # fmt: skip
+    if not pairs:
+        return end("not_exercised", "no answer carried log-probabilities")
+    if wrong:
+        first = wrong[0]
+        where = f"{first['request']}, token {first['position']}: alone {first['a']}, in a crowd {first['b']}"
+        return end("fail", f"{len(wrong)} of {len(pairs)} answers differ; {where}")
+    return end("pass", f"{len(pairs)} of {len(pairs)} answers have the same bits")
+
+
+def _all_bits(seen: Observation) -> list[tuple[int, float]]:
+    return list(zip(seen.output_ids, seen.logprobs, strict=True))
+
+
+def _bits(seen: Observation, at: int) -> str:
+    """Token and exact log-probability at a place, for a reader."""
+    if at >= len(seen.output_ids):
+        return seen.error or "(end)"
+    return f"{seen.output_ids[at]} at {seen.logprobs[at].hex()}"

@@ -53,7 +53,7 @@ def _written(item: ItemSeen, placeholders: Placeholders) -> list[int]:
     return written
 
 
-def first_divergence(sent: Sequence[int], ran: Sequence[int]) -> int | None:
+def first_divergence(sent: Sequence[object], ran: Sequence[object]) -> int | None:
     """The first position at which the two differ, one being longer included; None when they are equal."""
     for position, (a, b) in enumerate(zip(sent, ran, strict=False)):
         if a != b:

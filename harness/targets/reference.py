@@ -46,7 +46,7 @@ class ReferenceTarget(Target):
         sampling = {"temperature": 0.0, "max_new_tokens": prompt.max_new_tokens, "ignore_eos": prompt.ignore_eos}
         uris = [f"data:image/png;base64,{base64.b64encode(p.png).decode()}" for p in prompt.pictures]
         body: dict[str, Any] = {"input_ids": list(prompt.ids), "image_data": uris, "sampling_params": sampling}
-        wishes = {"return_evidence": evidence, "stream": stream}
+        wishes = {"return_evidence": evidence, "return_logprob": evidence, "stream": stream}
         return Call("/generate", body | {name: True for name, wish in wishes.items() if wish})
 
     def read(self, prompt: Prompt, setting: str, status: int, body: Any) -> Observation:
@@ -60,6 +60,7 @@ class ReferenceTarget(Target):
             status=status,
             text=body.get("text", ""),
             output_ids=tuple(body.get("output_ids", ())),
+            logprobs=tuple(logprob for logprob, *_ in meta.get("output_token_logprobs", ())),
             finish=(meta.get("finish_reason") or {}).get("type", ""),
             prompt_tokens=meta.get("prompt_tokens"),
             prompt_ids=tuple(evidence["prompt_ids"]) if "prompt_ids" in evidence else None,
