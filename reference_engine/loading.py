@@ -10,6 +10,7 @@ import torch
 
 from reference_engine import hf
 from reference_engine.attention import Backend
+from reference_engine.attention.ragged import RaggedStep
 from reference_engine.attention.sdpa import SDPAStep
 from reference_engine.attention.tiled import TiledStep
 from reference_engine.config import EngineConfig
@@ -124,7 +125,9 @@ def load_share(config: EngineConfig, collectives: Collectives, device: torch.dev
 def choose_backend(config: EngineConfig) -> Backend:
     """Who attends, for the life of the engine. Everything that differs between backends is behind this one choice."""
     if config.attention == "torch" or (config.attention == "auto" and config.device == "cpu"):
-        return TiledStep if config.batch_invariant else SDPAStep
+        if config.batch_invariant:
+            return TiledStep
+        return RaggedStep if config.device == "cpu" and not config.cuda_graph else SDPAStep
     try:
         from reference_engine.attention.triton import InvariantTritonStep, TritonStep
     except ImportError as error:

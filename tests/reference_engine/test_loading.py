@@ -7,12 +7,14 @@ import importlib.util
 import pytest
 
 from reference_engine import ConfigError, EngineConfig
+from reference_engine.attention.ragged import RaggedStep
 from reference_engine.attention.sdpa import SDPAStep
 from reference_engine.loading import choose_backend
 
 
 def test_a_cpu_attends_in_plain_pytorch() -> None:
-    assert choose_backend(EngineConfig()) is SDPAStep
+    assert choose_backend(EngineConfig()) is RaggedStep
+    assert choose_backend(EngineConfig(cuda_graph=True)) is SDPAStep  # the shapes of recordings must come back
     assert choose_backend(EngineConfig(device="cuda", attention="torch")) is SDPAStep
 
 

@@ -1,0 +1,64 @@
+"""Paged attention on a CPU: where lengths differ, every decoding request attends over its own context, without a mask.
+
+One copy takes the blocks of all decoding requests out of the pages, end to end, into a buffer that all layers share;
+each request's keys are a view of it. So nothing is padded to the longest request or computed only to be masked. Chunks
+attend as in :mod:`reference_engine.attention.sdpa`.
+
+Shapes: as there; X blocks of all decoding requests, C = X * S tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reference_engine.attention.sdpa import DecodeRows, PaddedRows, SDPAStep
+from reference_engine.kv_cache import KVCache
+
+EVEN = 1.4
+"""Where padding would make the contexts of a step less than this many times as long, one padded call is faster: a call
+has a cost of its own (measured, 4 to 32 requests)."""
+
+
+class RaggedRows:
+    """What all layers share of the decoding requests of a step."""
+
+    def __init__(self, cache: KVCache, lanes_B: Tensor, lengths_B: Tensor) -> None:
+        table_BK = cache.block_table(lanes_B, int(lengths_B.max()))
+        counts_B = (lengths_B + cache.block_size - 1) // cache.block_size
+        self.blocks_X = table_BK[torch.arange(table_BK.shape[1]) < counts_B[:, None]]
+        self.keys_XSGD, self.values_XSGD = (
+            c.new_empty(len(self.blocks_X), *c.shape[2:]) for c in (cache.keys_NKSHD, cache.values_NKSHD)
+        )
+        tails_B = counts_B * cache.block_size - lengths_B
+        cuts = torch.stack([lengths_B, tails_B], dim=1).flatten().tolist()
+        self.keys_1GLD, self.values_1GLD = (
+            x.flatten(0, 1).transpose(0, 1)[None].split(cuts, dim=2)[::2] for x in (self.keys_XSGD, self.values_XSGD)
+        )
+
+    def attend(
+        self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None
+    ) -> Tensor:
+        """Query heads that share keys stand as rows of one key head; of a sliding window only the end is read."""
+        torch.index_select(keys_KSGD, 0, self.blocks_X, out=self.keys_XSGD)
+        torch.index_select(values_KSGD, 0, self.blocks_X, out=self.values_XSGD)
+        q_BHD = q_1HTD[0, :, : len(self.keys_1GLD)].transpose(0, 1)
+        q_BGRD = q_BHD.unflatten(1, (keys_KSGD.shape[2], -1)).contiguous()
+        parts_1GRD = [
+            F.scaled_dot_product_attention(q, k[:, :, -(sliding or 0) :], v[:, :, -(sliding or 0) :], scale=scaling)
+            for q, k, v in zip(q_BGRD.split(1), self.keys_1GLD, self.values_1GLD, strict=True)
+        ]
+        return torch.cat(parts_1GRD).flatten(1, 2)
+
+
+def choose_rows(cache: KVCache, lanes_B: Tensor, lengths_B: Tensor) -> DecodeRows:
+    """Padded together where lengths are nearly even, each on its own otherwise."""
+    is_even = int(lengths_B.max()) * len(lengths_B) < EVEN * int(lengths_B.sum())
+    return PaddedRows(cache, lanes_B, lengths_B) if is_even else RaggedRows(cache, lanes_B, lengths_B)
+
+
+class RaggedStep(SDPAStep):
+    """See :class:`reference_engine.attention.paged.PagedStep`."""
+
+    decode_rows = staticmethod(choose_rows)
