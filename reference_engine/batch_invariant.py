@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reference_engine.faster_modules import swap
+
 TILE = 16
 
 
@@ -80,11 +82,7 @@ FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def install(root: nn.Module) -> None:
     """Swap every linear map and activation below ``root`` for its invariant form."""
-    for parent in list(root.modules()):
-        for name, child in list(parent.named_children()):
-            made = _invariant(child)
-            if made is not None:
-                setattr(parent, name, made)
+    swap(root, _invariant)
 
 
 def _invariant(module: nn.Module) -> nn.Module | None:

@@ -64,6 +64,8 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
     if config.compile:
         model.compile_decoder()
+    else:
+        model.use_faster_modules()
     encode, backend = encoder(model, family), choose_backend(config)
     decoder: Decoder = model
     new_cache: Callable[..., KVCache] = KVCache

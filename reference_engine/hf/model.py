@@ -20,6 +20,7 @@ from reference_engine.attention import PagedStep
 from reference_engine.attention.operator import OperatorStep
 from reference_engine.batch_invariant import install
 from reference_engine.device import to_device
+from reference_engine.faster_modules import fuse_norms, join_projections, pack_linears
 from reference_engine.hf import library
 from reference_engine.hf.recurrent import separate_requests
 from reference_engine.parallel.collectives import Collectives
@@ -99,6 +100,13 @@ class Model:
             **more,
         )
         return made.last_hidden_state[0]
+
+    def use_faster_modules(self) -> None:
+        """Instead of :meth:`compile_decoder`. What batch invariance has swapped is left alone."""
+        fuse_norms(self._model)
+        join_projections(self._model)
+        if self.device.type == "cpu":
+            pack_linears(self._model)
 
     def compile_decoder(self) -> None:
         """One graph for steps of every size, with the attention as an operator inside. The first step takes minutes."""

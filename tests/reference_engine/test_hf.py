@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from reference_engine import ConfigError, Engine, EngineConfig
 from reference_engine.hf import library, model
@@ -38,9 +37,7 @@ def test_the_self_test_notices_attention_that_leaks(bench: Any, monkeypatch: pyt
 
 
 def test_the_self_test_notices_wrong_patches(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        model.PatchLinear, "forward", lambda self, x: torch.nn.functional.linear(x.flatten(1).flip(1), self.weight)
-    )
+    monkeypatch.setattr(model.PatchLinear, "forward", lambda self, x: self.linear(x.flatten(1).flip(1)))
     with pytest.raises(ConfigError, match="packed and plain forward differ"):
         load(EngineConfig(model=str(bench.path)))
 

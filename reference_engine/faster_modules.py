@@ -1,0 +1,125 @@
+"""Submodules swapped for faster ones that compute the same: no forward of a model is rewritten.
+
+* :func:`join_projections`: q, k and v, and gate and up, as one product each. The first of them computes all and the
+  others hand out their share, so they have to be called in that order on one input. Every model that names them so
+  does, and the self-test at load would notice one that does not.
+* :func:`fuse_norms`: root mean square norms as one kernel, wherever that gives the very same bits.
+* :func:`pack_linears`: weights laid out once for oneDNN (CPU). MKL, which plain ``linear`` uses for float32, lays them
+  out again at every call, which is most of the work when rows are few. Sums in another order: equal up to rounding.
+
+None of this is seen by a caller of the model. Apply after weights are final and on their device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WORTH_PACKING = 1 << 18
+"""Fewest elements of a weight to be packed. Below, oneDNN's fixed cost a call is more than it saves (measured)."""
+JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+def swap(root: nn.Module, replace: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Put ``replace(module)`` in the place of every submodule for which it is not None."""
+    for parent in list(root.modules()):
+        for name, child in list(parent.named_children()):
+            made = replace(child)
+            if made is not None:
+                setattr(parent, name, made)
+
+
+class FirstOfJoined(nn.Module):
+    """Computes several linear maps of one input at once and returns the first's share."""
+
+    def __init__(self, linears: list[nn.Linear]) -> None:
+        super().__init__()
+        self.sizes = [len(linear.weight) for linear in linears]
+        self.linear = nn.Linear(linears[0].weight.shape[1], sum(self.sizes), bias=False, device="meta")
+        self.linear.weight = nn.Parameter(torch.cat([linear.weight for linear in linears]), requires_grad=False)
+        if linears[0].bias is not None:
+            self.linear.bias = nn.Parameter(torch.cat([linear.bias for linear in linears]), requires_grad=False)
+        self.shares: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *self.shares[:] = self.linear(x).split(self.sizes, dim=-1)
+        return first
+
+
+class NextOfJoined(nn.Module):
+    """Hands out the next share."""
+
+    def __init__(self, first: FirstOfJoined) -> None:
+        super().__init__()
+        self._shares = first.shares
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._shares.pop(0)
+
+
+def join_projections(root: nn.Module) -> None:
+    for module in list(root.modules()):
+        for names in JOINED:
+            linears = [getattr(module, name, None) for name in names]
+            if all(type(linear) is nn.Linear for linear in linears):
+                first = FirstOfJoined([linear for linear in linears if isinstance(linear, nn.Linear)])
+                setattr(module, names[0], first)
+                for name in names[1:]:
+                    setattr(module, name, NextOfJoined(first))
+
+
+class FusedRMSNorm(nn.Module):
+    def __init__(self, weight: Tensor, epsilon: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+
+
+def fuse_norms(root: nn.Module) -> None:
+    swap(root, _fused_norm)
+
+
+def _fused_norm(module: nn.Module) -> nn.Module | None:
+    """The fused form of a norm, if both give the same bits on noise of this type and device."""
+    weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
+    if not isinstance(weight, Tensor) or epsilon is None:
+        return None
+    fused = FusedRMSNorm(weight, epsilon)
+    noise = torch.randn(64, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device, weight.dtype)
+    return fused if torch.equal(module(noise), fused(noise)) else None
+
+
+class PackedLinear(nn.Module):
+    """A linear map with its weight in oneDNN's own layout."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ops.mkldnn._reorder_linear_weight(linear.weight, None), requires_grad=False)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+def is_worth_packing(linear: nn.Linear) -> bool:
+    return linear.weight.numel() >= WORTH_PACKING and can_pack(linear.weight.dtype)
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this machine's oneDNN has products of that type in its own layout."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def pack_linears(root: nn.Module) -> None:
+    def packed(module: nn.Module) -> nn.Module | None:
+        return PackedLinear(module) if type(module) is nn.Linear and is_worth_packing(module) else None
+
+    swap(root, packed)
