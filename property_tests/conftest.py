@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from hypothesis import event, reject
 
 from harness.implementations import get_implementation, implementation_names
 from harness.implementations.base import (
+    ChunkRows,
     ContractIds,
     CountBandedTokens,
     CountTokens,
     ExpandIds,
     FindOffsets,
     Implementation,
+    ItemKey,
     PadIds,
     PlacePositions,
     SplitRows,
     StreamText,
+    SpreadBatch,
     Unsupported,
     WindowPositions,
 )
@@ -26,6 +31,7 @@ from property_tests.known_failures import known_failures
 from property_tests.profiles import load_default
 
 HERE = Path(__file__).parent
+UNDER_TEST = pytest.StashKey[Implementation]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,11 +45,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Expect the known failures of this very version; strictly, so that a mended one asks to be taken off the list."""
-    known = known_failures(config.getoption("--implementation"))
-    for item in items:
-        if item.path.parent == HERE and (failure := known.get(f"{item.path.name}::{item.name}")):
+    mine = [item for item in items if item.path.parent == HERE]
+    if not mine:
+        return
+    judged = under_test(config)
+    known = known_failures(judged.name, judged.version)
+    for item in mine:
+        if failure := known.get(f"{item.path.name}::{item.name.partition('[')[0]}"):
             reason = f"known in {failure.implementation} {failure.version}: {failure.reason}"
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def under_test(config: pytest.Config) -> Implementation:
+    """Made once a run, when the first property is collected."""
+    if UNDER_TEST not in config.stash:
+        option = config.getoption
+        try:
+            config.stash[UNDER_TEST] = get_implementation(
+                option("--implementation"), option("--plant"), option("--implementation-python")
+            )
+        except (LookupError, ImportError) as error:
+            pytest.exit(f"property_tests: {error}", returncode=2)
+    return config.stash[UNDER_TEST]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -53,10 +76,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def implementation(request: pytest.FixtureRequest) -> Implementation:
-    try:
-        return get_implementation(request.config.getoption("--implementation"), request.config.getoption("--plant"))
-    except (LookupError, ImportError) as error:
-        pytest.exit(f"property_tests: {error}", returncode=2)
+    return under_test(request.config)
 
 
 def _capability(implementation: Implementation, name: str) -> Any:
@@ -64,7 +84,22 @@ def _capability(implementation: Implementation, name: str) -> Any:
         implementation.require(name)
     except Unsupported as error:
         pytest.skip(str(error))
-    return getattr(implementation, name)
+    function = getattr(implementation, name)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        """An input that the implementation has no way to be asked is left out, never judged."""
+        try:
+            return function(*arguments)
+        except Unsupported as error:
+            reject_because(str(error))
+
+    return call
+
+
+def reject_because(reason: str) -> NoReturn:
+    event(f"left out: {reason}")
+    reject()
 
 
 @pytest.fixture(scope="session")
@@ -115,3 +150,18 @@ def split_rows(implementation: Implementation) -> SplitRows:
 @pytest.fixture(scope="session")
 def stream_text(implementation: Implementation) -> StreamText:
     return _capability(implementation, "stream_text")
+
+
+@pytest.fixture(scope="session")
+def chunk_rows(implementation: Implementation) -> ChunkRows:
+    return _capability(implementation, "chunk_rows")
+
+
+@pytest.fixture(scope="session")
+def item_key(implementation: Implementation) -> ItemKey:
+    return _capability(implementation, "item_key")
+
+
+@pytest.fixture(scope="session")
+def spread_batch(implementation: Implementation) -> SpreadBatch:
+    return _capability(implementation, "spread_batch")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LIST = Path(__file__).with_name("known_failures.toml")
@@ -25,10 +24,6 @@ def read_list(path: Path = LIST) -> list[KnownFailure]:
     return [KnownFailure(**entry) for entry in entries]
 
 
-def known_failures(implementation: str) -> dict[str, KnownFailure]:
-    """By test, those of the installed version of ``implementation`` (also its distribution's name)."""
-    try:
-        installed = version(implementation)
-    except PackageNotFoundError:
-        return {}
-    return {k.test: k for k in read_list() if (k.implementation, k.version) == (implementation, installed)}
+def known_failures(implementation: str, version: str) -> dict[str, KnownFailure]:
+    """By test, those of ``implementation`` at ``version``."""
+    return {k.test: k for k in read_list() if (k.implementation, k.version) == (implementation, version)}

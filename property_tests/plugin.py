@@ -19,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="implementation that property_tests judges (default: reference)",
     )
     group.addoption(
+        "--implementation-python",
+        default=None,
+        metavar="PATH",
+        help="Python of the environment that the implementation is installed in (sglang, vllm)",
+    )
+    group.addoption(
         "--plant",
         default=None,
         metavar="FAULT",

@@ -1,7 +1,12 @@
-"""Code under test in process: adapters by name, each made on request so that none is imported unasked."""
+"""Code under test: adapters by name, each made on request so that none is imported unasked.
+
+Some run in this process; engines whose requirements clash with ours run in an environment of their own, named by its
+Python: the option ``--implementation-python``, or the variable ``ASSAY_PYTHON_<NAME>``.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 
@@ -11,20 +16,36 @@ _ADAPTERS = {
     "reference": "harness.implementations.reference",
     "transformers": "harness.implementations.transformers",
 }
+REMOTE = ("sglang", "vllm")
 
 
 def implementation_names() -> list[str]:
     """The names that :func:`get_implementation` knows."""
-    return sorted(_ADAPTERS)
+    return sorted([*_ADAPTERS, *REMOTE])
 
 
-def get_implementation(name: str, plant: str | None = None) -> Implementation:
-    """The implementation of that name, with a fault planted if one is named.
+def get_implementation(name: str, plant: str | None = None, python: str | None = None) -> Implementation:
+    """The implementation of that name, with a fault planted if one is named, in ``python``'s environment if it is
+    remote.
 
     Raises :class:`LookupError` for an unknown name or fault, listing the known ones, and :class:`ImportError` where
     the engine is not installed.
     """
+    if name in REMOTE:
+        return _remote(name, plant, python)
     if name not in _ADAPTERS:
         raise LookupError(f"unknown implementation {name!r}; known: {', '.join(implementation_names())}")
     make: Callable[[str | None], Implementation] = import_module(_ADAPTERS[name]).implementation
     return make(plant)
+
+
+def _remote(name: str, plant: str | None, python: str | None) -> Implementation:
+    variable = f"ASSAY_PYTHON_{name.upper()}"
+    python = python or os.environ.get(variable)
+    if python is None:
+        raise LookupError(
+            f"{name} runs in its own environment: name its Python (--implementation-python or {variable})"
+        )
+    if plant is not None:
+        raise LookupError(f"fault {plant!r} cannot be planted in {name}; faults live in the reference engine")
+    return import_module("harness.implementations.remote").remote_implementation(name, python)

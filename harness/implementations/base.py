@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 Span = tuple[int, int]
 """First and last position, both inclusive."""
@@ -115,6 +115,29 @@ class StreamText(Protocol):
         """The text that each id released, and last what was held to the end. Special ids add no text."""
 
 
+class ChunkRows(Protocol):
+    def __call__(
+        self, rows: Sequence[Row], placeholders: Sequence[Sequence[int]], start: int, stop: int
+    ) -> Sequence[Sequence[float]]:
+        """Rows that tokens [start, stop) of one prompt get: token 0 is text, then spans with one text token after each.
+
+        ``rows`` are those of all items in order, as many as ``placeholders`` hold.
+        """
+
+
+class ItemKey(Protocol):
+    def __call__(self, values: Sequence[float], shape: Sequence[int], dtype: str) -> int | str:
+        """The key under which an image's pixels are cached; ``dtype`` is a numpy name."""
+
+
+class SpreadBatch(Protocol):
+    def __call__(self, size: int) -> Sequence[tuple[str, Any, Sequence[Any]]]:
+        """For every declared request field with one value for a whole batch: name, value given, value each request got.
+
+        The adapter gives each field a value that is not its default.
+        """
+
+
 @dataclass(frozen=True)
 class Implementation:
     """A named, versioned provider. A capability that is None is unsupported."""
@@ -133,6 +156,9 @@ class Implementation:
     window_positions: WindowPositions | None = None
     split_rows: SplitRows | None = None
     stream_text: StreamText | None = None
+    chunk_rows: ChunkRows | None = None
+    item_key: ItemKey | None = None
+    spread_batch: SpreadBatch | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why a capability is missing, where there is more to say than that it is."""
 

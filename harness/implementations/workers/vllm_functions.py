@@ -1,0 +1,110 @@
+"""An installed vLLM's own functions over plain lists. Runs in vLLM's environment (see :mod:`loop`).
+
+Translates and never repairs: what vLLM gets wrong leaves here wrong. Written against 0.32.0; the functions' places are
+private to vLLM and move between releases, so an ``ImportError`` here means that this file needs a look.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from loop import Unsupported
+from vllm.model_executor.layers.rotary_embedding import MRotaryEmbedding
+from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+from vllm.multimodal.hasher import MultiModalHasher
+from vllm.multimodal.inputs import PlaceholderRange
+from vllm.multimodal.processing import processor as processing
+
+VERSION = version("vllm")
+OFFERS = ("expand_ids", "find_offsets", "place_positions", "window_positions", "item_key", "chunk_rows")
+
+
+def _updates(placeholder, replacements):
+    """One update an image: the placeholder becomes its replacement, rows go where the replacement repeats it."""
+    made = []
+    for number, replacement in enumerate(replacements):
+        content = processing.PromptUpdateDetails.select_token_id(list(replacement), placeholder)
+        made.append([processing.PromptReplacement("image", [placeholder], content).resolve(number)])
+    return {"image": made} if made else {}
+
+
+def _ranges(found):
+    return [[list(run) for run in info.to_range().extract_embeds_range()] for info in found.get("image", ())]
+
+
+def expand_ids(ids, placeholder, replacements):
+    """Ids that hold every replacement already are found as they are, others expanded, as ``apply`` does for ids."""
+    updates = _updates(placeholder, replacements)
+    found = processing.find_mm_placeholders(list(ids), updates)
+    if replacements and len(found.get("image", ())) == len(replacements):
+        return [list(ids), _ranges(found)]
+    expanded, result, found = processing._apply_token_matches_with_placeholders(list(ids), updates)
+    missing = [number for number, which in enumerate(result.get("image", ())) if which is None]
+    if missing:
+        raise ValueError(f"no placeholder for image {missing[0]}")
+    return [expanded, _ranges(found)]
+
+
+def find_offsets(ids, placeholder, counts):
+    """``find_mm_placeholders`` for images of one span; separators of several are not known from counts."""
+    if any(len(item) != 1 for item in counts):
+        raise Unsupported("an item of several spans: what stands between them is not known from counts")
+    found = processing.find_mm_placeholders(list(ids), _updates(placeholder, [[placeholder] * n for (n,) in counts]))
+    if len(found.get("image", ())) != len(counts):
+        raise ValueError(f"{len(found.get('image', ()))} of {len(counts)} images found")
+    return _ranges(found)
+
+
+def place_positions(length, spans, grids, merge_size):
+    vision = SimpleNamespace(spatial_merge_size=merge_size, tokens_per_second=2)
+    model_class = Qwen2_5_VLForConditionalGeneration
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=vision))
+    model.iter_mm_grid_thw = model_class.iter_mm_grid_thw.__get__(model)
+    features = [
+        SimpleNamespace(
+            modality="image", mm_position=PlaceholderRange(start, end - start + 1),
+            data={"image_grid_thw": SimpleNamespace(data=torch.tensor(grid))},
+        )
+        for (start, end), grid in zip(spans, grids, strict=True)
+    ]  # fmt: skip
+    rows, delta = model_class.get_mrope_input_positions(model, [0] * length, features)
+    return [rows.tolist(), int(delta)]
+
+
+def window_positions(rows, delta, start, stop):
+    """The prompt's own positions, then ``get_next_input_positions_tensor`` for what is decoded, as the runner does."""
+    known = len(rows[0])
+    inside = [row[start:stop] for row in rows]
+    first, new = max(start, known), max(stop, known) - max(start, known)
+    if new == 0:
+        return inside
+    beyond = np.zeros((3, new), dtype=np.int64)
+    MRotaryEmbedding.get_next_input_positions_tensor(
+        out=beyond, out_offset=0, mrope_position_delta=delta, context_len=first, num_new_tokens=new
+    )
+    return [a + b for a, b in zip(inside, beyond.tolist(), strict=True)]
+
+
+def item_key(values, shape, dtype):
+    array = np.array(values, dtype=dtype).reshape(shape)
+    return MultiModalHasher.hash_kwargs("sha256", image=array)
+
+
+def chunk_rows(rows, placeholders, start, stop):
+    """Rows of the chunk [start, stop), each item's cut with its own ``PlaceholderRange`` as the runner gathers them."""
+    got, place, done = [], 1, 0
+    for held in placeholders:
+        mask = [True]
+        for number, count in enumerate(held):
+            mask = [True] * count if number == 0 else [*mask, False, *[True] * count]
+        where = PlaceholderRange(place, len(mask), torch.tensor(mask))
+        first, last = max(start - place, 0), min(stop - place, len(mask))
+        if first < last:
+            low, high = where.get_embeds_indices_in_range(first, last)
+            got += rows[done + low : done + high]
+        done += sum(held)
+        place += len(mask) + 1
+    return got
