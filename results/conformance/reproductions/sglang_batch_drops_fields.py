@@ -1,0 +1,7 @@
+"""SGLang 0.5.23: in a batch, use_audio_in_video and video_config are lost (GenerateReqInput.__getitem__)."""
+
+from sglang.srt.managers.io_struct import GenerateReqInput
+
+batch = GenerateReqInput(input_ids=[[1], [2]], use_audio_in_video=True, video_config={"fps": 4})
+batch.normalize_batch_and_arguments()
+assert batch[0].use_audio_in_video is True and batch[0].video_config == {"fps": 4}, batch[0]
