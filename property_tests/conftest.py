@@ -22,8 +22,8 @@ from harness.implementations.base import (
     PadIds,
     PlacePositions,
     SplitRows,
-    StreamText,
     SpreadBatch,
+    StreamText,
     Unsupported,
     WindowPositions,
 )

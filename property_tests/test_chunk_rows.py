@@ -1,4 +1,4 @@
-"""Invariants 11 and 12: wherever a prompt is cut, the pieces get the rows that the whole gets, no more and no others."""
+"""Invariants 11 and 12: wherever a prompt is cut, the pieces get the rows that the whole gets and no others."""
 
 from __future__ import annotations
 

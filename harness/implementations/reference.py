@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
+import numpy as np
 import torch
 
 from harness.implementations.base import (
@@ -31,6 +34,9 @@ from reference_engine.multimodal.families.grid import GridFamily
 from reference_engine.multimodal.families.sliced import Sliced
 from reference_engine.multimodal.family import Family, Traits
 from reference_engine.multimodal.placeholders import Layout
+from reference_engine.sampling_params import SamplingParams
+from reference_engine.server.native import spread
+from reference_engine.server.protocol import GenerateBody, read
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,20 @@ class ReferenceFunctions:
         whole = torch.tensor(positions.rows, dtype=torch.int64)
         window: list[list[int]] = self.seams.chunk_positions(whole, positions.delta, start, stop).tolist()
         return window
+
+    def chunk_rows(
+        self, rows: Sequence[Row], placeholders: Sequence[Sequence[int]], start: int, stop: int
+    ) -> list[Row]:
+        places: list[int] = []
+        for count in (count for item in placeholders for count in item):
+            first = places[-1] + 2 if places else 1
+            places += range(first, first + count)
+        _, window = self.seams.image_window(torch.tensor(places), 0, start, stop)
+        return list(rows[window])
+
+    def item_key(self, values: Sequence[float], shape: Sequence[int], dtype: str) -> str:
+        pixels = torch.from_numpy(np.array(values, dtype=dtype).reshape(tuple(shape)))
+        return self.seams.content_key({"pixel_values": pixels}, [], "").hex()
 
     def split_rows(
         self, rows: Sequence[Row], row_counts: Sequence[Sequence[int]], placeholders: Sequence[Sequence[int]]
@@ -135,7 +155,27 @@ def implementation(plant: str | None = None) -> Implementation:
         window_positions=functions.window_positions,
         split_rows=functions.split_rows,
         stream_text=functions.stream_text,
+        chunk_rows=functions.chunk_rows,
+        item_key=functions.item_key,
+        spread_batch=spread_batch,
     )
+
+
+def spread_batch(size: int) -> list[tuple[str, Any, list[Any]]]:
+    """``/generate`` with one ``sampling_params`` for ``size`` prompts: what each prompt is sampled with."""
+    asked = {f.name: other for f in fields(SamplingParams) if (other := _other(f.default)) is not None}
+    body = {"input_ids": [[5]] * size, "sampling_params": asked}
+    prompts = spread(read(GenerateBody, json.dumps(body).encode()), max_batch=size)
+    return [(name, value, [getattr(prompt.sampling, name) for prompt in prompts]) for name, value in asked.items()]
+
+
+def _other(default: Any) -> Any:
+    """A value that is not the default of a flag or a number; None for fields of other kinds."""
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default + 2
+    return default / 2 + 0.25 if isinstance(default, float) else None
 
 
 def _own_version() -> str:

@@ -29,7 +29,7 @@ class Worker:
     """One process of another environment. ``call`` is not for two threads at once."""
 
     def __init__(self, python: str, functions: str) -> None:
-        self._said = tempfile.TemporaryFile("w+")
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  open as long as the worker runs
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
         try:
             self._process = subprocess.Popen(
@@ -37,11 +37,13 @@ class Worker:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
             )  # fmt: skip
         except OSError as error:
+            self._said.close()
             raise ImportError(f"{python} cannot be run: {error.strerror}") from error
         atexit.register(self.close)
         try:
             self.greeting = self._read()
         except WorkerDied as error:
+            self.close()
             raise ImportError(str(error)) from error
 
     def call(self, name: str, *arguments: Any) -> Any:
@@ -73,6 +75,9 @@ class Worker:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._said):
+            if stream is not None:
+                stream.close()
 
 
 def _expand(worker: Worker, ids: Sequence[int], placeholder: int, replacements: Sequence[Sequence[int]]) -> Expansion:
@@ -114,7 +119,7 @@ _TRANSLATED: dict[str, Callable[..., Any]] = {
 
 
 def remote_implementation(name: str, python: str) -> Implementation:
-    """The engine installed for ``python``. Raises :class:`ImportError` where the worker cannot start, with its words."""
+    """The engine installed for ``python``. Raises :class:`ImportError`, with its words, where it cannot start."""
     worker = Worker(python, f"{name}_functions")
     offered: dict[str, Any] = {
         offer: partial(_TRANSLATED[offer], worker) if offer in _TRANSLATED else partial(worker.call, offer)

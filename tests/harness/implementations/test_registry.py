@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from harness.implementations import get_implementation, implementation_names
+from harness.implementations import REMOTE, get_implementation, implementation_names
 from harness.implementations.base import Implementation, Unsupported
 
 
 def test_unknown_implementation_lists_the_known_ones() -> None:
-    with pytest.raises(LookupError, match="unknown implementation 'vlm9'; known: reference, transformers"):
+    with pytest.raises(LookupError, match="unknown implementation 'vlm9'; known: reference, sglang, transf"):
         get_implementation("vlm9")
 
 
@@ -21,7 +21,14 @@ def test_no_fault_can_be_planted_in_somebody_elses_engine() -> None:
         get_implementation("transformers", "F1-01")
 
 
-@pytest.mark.parametrize("name", implementation_names())
+@pytest.mark.parametrize("name", REMOTE)
+def test_a_remote_implementation_asks_for_its_python(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(f"ASSAY_PYTHON_{name.upper()}", raising=False)
+    with pytest.raises(LookupError, match=f"--implementation-python or ASSAY_PYTHON_{name.upper()}"):
+        get_implementation(name)
+
+
+@pytest.mark.parametrize("name", sorted(set(implementation_names()) - set(REMOTE)))
 def test_every_implementation_names_itself_and_offers_something(name: str) -> None:
     found = get_implementation(name)
     assert found.name == name
