@@ -56,7 +56,7 @@ def _toggles(live: LiveRequest, config: EngineConfig, codec: Codec) -> dict[str,
         "skip_tokenizer_init": _without_tokenizer(codec),
         "vit_batching": _vit_batching(live, config),
         "encoder_cache": _encoder_cache(live, config),
-        "prefix_cache": _prefix_cache(live),
+        "prefix_cache": _prefix_cache(live, config),
         "batch_invariant": _batch_invariant(config),
         "chunked_prefill": (live.chunks > 1, f"the prompt was filled in {live.chunks} chunk(s)"),
         "encoder_overlap": (live.overlapped > 0, f"{live.overlapped} step(s) of others ran while it was encoded"),
@@ -82,9 +82,10 @@ def _encoder_cache(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:
     return bool(found), f"{len(found)} of {len(live.sources)} item(s) were encoded for somebody else"
 
 
-def _prefix_cache(live: LiveRequest) -> tuple[bool, str]:
+def _prefix_cache(live: LiveRequest, config: EngineConfig) -> tuple[bool, str]:
     if live.prompt.chain is None:
-        return False, "prompts share nothing in this setting, or with this model"
+        where = "with a model whose layers carry a state" if config.prefix_cache else "in this setting"
+        return False, f"prompts share nothing {where}"
     return live.cached_tokens > 0, f"{live.cached_tokens} of {live.prompt_length} prompt tokens were in the cache"
 
 

@@ -44,6 +44,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--avoid-retokenize", choices=["on", "off"], default="on")
     parser.add_argument("--vit-batching", choices=["per_item", "cross_request"], default="cross_request")
     parser.add_argument("--chunked-prefill", type=int, default=0)
+    parser.add_argument("--encoder-cache", choices=["on", "off"], default="on")
+    parser.add_argument("--prefix-cache", choices=["on", "off"], default="on")
     parser.add_argument("--slice-rows", type=int, default=0)
     parser.add_argument("--plant", choices=["F1-01"])
     parser.add_argument("--allow-plant", action="store_true")

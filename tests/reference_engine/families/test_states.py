@@ -40,7 +40,8 @@ def test_no_prefix_is_shared(family: Any) -> None:
     first, second = (engine.generate([case.request(name, want_evidence=True, want_logprobs=True)])[0] for name in "ab")
     assert_says(first, right)
     assert_says(second, right)
-    assert second.evidence.toggles["prefix_cache"]["acted"] is False
+    told = second.evidence.toggles["prefix_cache"]
+    assert (told["acted"], told["reason"]) == (False, "prompts share nothing with a model whose layers carry a state")
 
 
 @pytest.mark.usefixtures("_cache")
