@@ -13,6 +13,7 @@ None of this is seen by a caller of the model. Apply after weights are final and
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 
 import torch
 import torch.nn.functional as F
@@ -88,8 +89,8 @@ def fuse_norms(root: nn.Module) -> None:
 def _fused_norm(module: nn.Module) -> nn.Module | None:
     """The fused form of a norm, if both give the same bits on noise of this type and device."""
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
-    if not isinstance(weight, Tensor) or epsilon is None:
-        return None
+    if not isinstance(weight, Tensor) or epsilon is None or len(signature(module.forward).parameters) != 1:
+        return None  # a gated norm takes more than what it normalizes
     fused = FusedRMSNorm(weight, epsilon)
     noise = torch.randn(64, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device, weight.dtype)
     return fused if torch.equal(module(noise), fused(noise)) else None
