@@ -11,6 +11,7 @@ from reference_engine.errors import ConfigError
 ROOT = Path(__file__).parent
 PACKAGED = {
     "sentinel-qwen2.5-vl": ROOT / "qwen2_5_vl",
+    "sentinel-qwen3-vl": ROOT / "qwen3_vl",
     "sentinel-idefics3": ROOT / "idefics3",
 }
 

@@ -90,9 +90,10 @@ class Architecture(ABC):
     """Of the vision side's parameters; all others are the language side's."""
     mean: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
-    tower_steps: ClassVar[int]
+    tower_steps: ClassVar[tuple[int, ...]]
     language_steps: ClassVar[tuple[int, ...]]
-    """Of each round; a round after the first goes on from its weights with a warm rate again, on the last stage."""
+    """Steps of each round of a half. A round after the first goes on from the weights, with a warm rate, a seed of its
+    own and the hardest material from the start."""
     batches: ClassVar[tuple[int, int, int]] = (12, 10, 8)
     """Sequences a step of the language half, in its three stages."""
     told_weight: ClassVar[float] = 2.0

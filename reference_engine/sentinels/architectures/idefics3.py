@@ -59,7 +59,7 @@ class Idefics3(Architecture):
     kinds = ("cell", "row", "column", "last", "firsts", "quarter")
     curriculum = (_limits(2, 16), _limits(3, 32), _limits(4, 40))
     tower_prefixes = ("model.vision_model.", "model.connector.")
-    tower_steps, language_steps = 2200, (2800,)
+    tower_steps, language_steps = (2200,), (2800,)
 
     def image_text(self, shape: tuple[int, int]) -> str:
         fake, rows = "<fake_token_around_image>", self.placeholder * ROWS_A_TILE

@@ -25,7 +25,7 @@ class Qwen25VL(QwenVision):
     std = (0.26862954, 0.26130258, 0.27577711)
     traits: ClassVar[frozenset[Trait]] = frozenset({"mrope"})
     attributes = (Attribute("digit", 10), Attribute("colour", len(COLOURS)))
-    tower_steps, language_steps = 4000, (4500,)
+    tower_steps, language_steps = (4000,), (4500,)
     batches, told_weight = (20, 16, 14), 0.0
 
     def labels(self, image: GridImage) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ class Qwen3VL(QwenVision):
     attributes = (Attribute("pair", 5), Attribute("colour", len(COLOURS), 1), Attribute("parity", 2, 2))
     traits: ClassVar[frozenset[Trait]] = frozenset({"mrope", "deepstack"})
     levels = 3
-    tower_steps, language_steps = 1800, (2800, 2000)
+    tower_steps, language_steps = (1800, 900), (2800, 2000, 1100)
 
     def labels(self, image: GridImage) -> NDArray[np.int64]:
         digits = image.digits.ravel()

@@ -43,7 +43,10 @@ def fresh_model(architecture: Architecture, tokenizer: Qwen2Tokenizer, seed: int
 
 def tower_half(architecture: Architecture, tokenizer: Qwen2Tokenizer, seed: int, result: Path, shorten: int) -> None:
     model = fresh_model(architecture, tokenizer, seed)
-    _report("tower", train_tower(architecture, model, steps=architecture.tower_steps // shorten, seed=seed))
+    for number, steps in enumerate(architecture.tower_steps):
+        large_from = 0.0 if number else 0.3
+        figures = train_tower(architecture, model, steps=steps // shorten, seed=seed + number, large_from=large_from)
+        _report("tower", figures)
     torch.save({name: t for name, t in model.state_dict().items() if architecture.in_tower(name)}, result)
 
 

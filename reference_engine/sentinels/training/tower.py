@@ -58,7 +58,7 @@ def cell_accuracy(architecture: Architecture, model: Any, images: Sequence[GridI
 
 
 def train_tower(
-    architecture: Architecture, model: Any, *, steps: int, seed: int, large_from: float = 0.3, peak: float = 2e-3
+    architecture: Architecture, model: Any, *, steps: int, seed: int, large_from: float, peak: float = 2e-3
 ) -> Iterator[dict[str, float]]:
     """Train the tower in place; yields figures every 50 steps. Digits spanning cells come in at ``large_from``."""
     tower = [p for name, p in model.named_parameters() if architecture.in_tower(name)]
