@@ -188,8 +188,9 @@ def test_a_stream_ends_in_the_answer_that_is_not_streamed(client: httpx2.Client,
 
 
 def test_metrics_count_what_was_done(client: httpx2.Client, uri: Callable[..., str]) -> None:
+    """Pictures that no other test has sent: what is in a cache is not encoded again."""
     before = metrics(client)
-    made = client.post("/generate", json=ask(uri, [picture(2, 2), picture(1, 2)])).json()["meta_info"]
+    made = client.post("/generate", json=ask(uri, [picture(2, 2, 901), picture(1, 2, 902)])).json()["meta_info"]
     after = metrics(client)
     grown = {name: after[name] - before[name] for name in before}
     assert grown["assay_encoder_items_total"] == 2
