@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     showing = LiveBars(console) if console.is_terminal else PlainLines(console)
     began = time.monotonic()
     with showing if isinstance(showing, LiveBars) else nullcontext():
-        outcome = run(chosen, wishes, showing)
+        outcome = run(chosen, wishes, showing, lambda so_far: write(so_far, options.out))
     text = write(outcome, options.out)
     sys.stdout.write(f"{text}\nin {time.monotonic() - began:.0f} s\n")
     sys.stdout.writelines(f"{file}\n" for file in sorted(options.out.glob("bench.*")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,14 @@ class Outcome:
     measures: dict[str, dict[str, Any]]
 
 
-def run(entries: Sequence[Entry], wishes: Wishes, progress: Progress) -> Outcome:
+def run(entries: Sequence[Entry], wishes: Wishes, progress: Progress, keep: Callable[[Outcome], object]) -> Outcome:
+    """``keep`` gets the outcome so far after every entry, so that a run that breaks off has not measured in vain."""
     environment = surroundings(wishes)
     oracle = Oracle(wishes)
-    results = [Contest(entry, wishes, oracle, progress).hold() for entry in entries]
+    results: list[EntryResult] = []
+    for entry in entries:
+        results.append(Contest(entry, wishes, oracle, progress).hold())
+        keep(Outcome(results, environment | {"ended": _now()}, {}))
     return Outcome(results, environment | {"ended": _now()}, measures(wishes, progress))
 
 
