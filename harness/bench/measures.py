@@ -19,7 +19,7 @@ from safetensors import safe_open
 from harness.bench.contestants.base import Contestant
 from harness.observation import Prompt
 
-MATRIX_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::_addmm_activation")
+MATRIX_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "mkldnn::_linear_pointwise")
 SHOWN_OPERATORS = 12
 
 
