@@ -77,8 +77,8 @@ class Predictor:
         """For a prompt with images of these (width, height), upright as decoded, and videos of these sizes, lengths and
         rates. Refuses what the engine refuses.
         """
-        video_slots = [Slot("video", i, len(videos), size) for i, size in enumerate(videos)]
-        placed = self.placer.place(request, image_slots(sizes, self.config) + video_slots)
+        slots = image_slots(sizes, self.config) + video_slots(videos, self.config)
+        placed = self.placer.place(request, slots)
         return prediction(placed, self.placer.family.name, positions=positions)
 
     def count_again(self, sizes: Sequence[Size]) -> Counted:
@@ -95,13 +95,30 @@ def image_slots(sizes: Sequence[Size], config: EngineConfig, field: str = "image
     """Raises :class:`RequestError` for a size that no image has, and for more or larger images than are taken."""
     if len(sizes) > config.max_images:
         raise RequestError(field, f"{len(sizes)} images; at most {config.max_images}", status=413)
-    for i, (width, height) in enumerate(sizes):
-        if width < 1 or height < 1:
-            raise RequestError(f"{field}[{i}]", f"{width}x{height} is no image's size")
-        if width * height > (most := config.max_image_pixels):
-            pixels = f"{width}x{height} = {width * height} pixels; at most {most}"
-            raise RequestError(f"{field}[{i}]", pixels, status=413)
+    for i, size in enumerate(sizes):
+        _check_size(size, f"{field}[{i}]", config)
     return [Slot("image", i, len(sizes), size) for i, size in enumerate(sizes)]
+
+
+def video_slots(sizes: Sequence[VideoSize], config: EngineConfig, field: str = "video_sizes") -> list[Slot]:
+    """The same for videos, whose frames are counted too."""
+    if len(sizes) > config.max_videos:
+        raise RequestError(field, f"{len(sizes)} videos; at most {config.max_videos}", status=413)
+    most = config.max_video_frames
+    for i, size in enumerate(sizes):
+        _check_size(size[:2], f"{field}[{i}]", config)
+        if not 0 < size.frames <= most:
+            status = 413 if size.frames > most else 400
+            raise RequestError(f"{field}[{i}]", f"{size.frames} frames; from 1 to {most}", status=status)
+    return [Slot("video", i, len(sizes), size) for i, size in enumerate(sizes)]
+
+
+def _check_size(size: Size, field: str, config: EngineConfig) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise RequestError(field, f"{width}x{height} is no image's size")
+    if width * height > (most := config.max_image_pixels):
+        raise RequestError(field, f"{width}x{height} = {width * height} pixels; at most {most}", status=413)
 
 
 def prediction(placed: PlacedPrompt, family: str, *, positions: bool = False) -> Prediction:

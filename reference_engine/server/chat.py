@@ -15,8 +15,19 @@ from typing import Any
 from jinja2 import TemplateError
 
 from reference_engine.errors import RequestError
-from reference_engine.server.protocol import ChatBody, ImagePart, Message, TextPart
+from reference_engine.server.media import Media
+from reference_engine.server.protocol import (
+    ChatBody,
+    ImagePart,
+    Message,
+    TextPart,
+    VideoBody,
+    VideoPart,
+    VideoUrlPart,
+)
 from reference_engine.tokenizer import Codec, without_tokenizer
+
+AnyPart = TextPart | ImagePart | VideoPart | VideoUrlPart
 
 
 class ChatPrompts:
@@ -32,7 +43,7 @@ class ChatPrompts:
         self._typed = re.compile("|".join([*reserved, *(f"(?:{end})\\Z" for end in ends)]) or r"(?!)")
 
     def ids(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt's ids, one placeholder an image. :class:`RequestError` if the template refuses the messages."""
+        """The prompt's ids, one placeholder an image or video. :class:`RequestError` if the template refuses them."""
         mark = _Mark(self._typed)
         rendered = self.render([_for_template(message, mark) for message in messages])
         if not mark.hidden:
@@ -83,16 +94,31 @@ def _for_template(message: Message, mark: _Mark) -> dict[str, Any]:
     return {"role": message.role, "content": [_part(part, mark) for part in message.content]}
 
 
-def _part(part: TextPart | ImagePart, mark: _Mark) -> dict[str, Any]:
-    return {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": mark.hide(part.text)}
+def _part(part: AnyPart, mark: _Mark) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": mark.hide(part.text)}
+    return {"type": "image" if isinstance(part, ImagePart) else "video"}
 
 
-def image_sources(messages: Sequence[Message]) -> tuple[list[str], list[str]]:
-    """Every image's source, in the order of the parts, and the name of the field that holds it."""
-    found = [
-        (part.image_url.url, f"messages[{m}].content[{p}].image_url.url")
+def media_of(messages: Sequence[Message]) -> Media:
+    """Every image and video, in the order of the parts, and the name of the field that holds it."""
+    parts = [
+        (part, f"messages[{m}].content[{p}]")
         for m, message in enumerate(messages)
         for p, part in enumerate(message.content)
-        if isinstance(part, ImagePart)
+        if not isinstance(part, str)
     ]
-    return [source for source, _ in found], [field for _, field in found]
+    images = [(part.image_url.url, f"{at}.image_url.url") for part, at in parts if isinstance(part, ImagePart)]
+    videos = [_video(part, at) for part, at in parts if isinstance(part, (VideoPart, VideoUrlPart))]
+    return Media(
+        images=[source for source, _ in images],
+        image_fields=[field for _, field in images],
+        videos=[video for video, _ in videos],
+        video_fields=[field for _, field in videos],
+    )
+
+
+def _video(part: VideoPart | VideoUrlPart, at: str) -> tuple[VideoBody, str]:
+    if isinstance(part, VideoPart):
+        return VideoBody(frames=part.video, fps=part.fps), f"{at}.video"
+    return VideoBody(frames=part.video_url.url, fps=part.fps), f"{at}.video_url.url"

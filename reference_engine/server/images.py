@@ -34,19 +34,20 @@ def read_image(source: str, *, field: str, max_pixels: int) -> Image.Image:
     if url is not None:
         raise RequestError(field, f"{url['scheme'].lower()} URLs are not fetched; send a data URI or base64")
     try:
-        return _decode(base64_bytes(source, field), field, max_pixels)
+        image = open_image(base64_bytes(source, field), field, max_pixels)
+        return load_image(image, field=field, max_pixels=max_pixels)
     except RequestError as error:
         if error.status == 400 and len(source) <= LONGEST_PATH and _PATH.match(source):
             raise RequestError(field, "files are not opened for clients; send a data URI or base64") from None
         raise
 
 
-def _decode(data: bytes, field: str, max_pixels: int) -> Image.Image:
+def open_image(data: bytes, field: str, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """The image by its header: no pixel is decoded, and no limit judged but Pillow's own against bombs."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RequestError(field, f"the image has more than {max_pixels} pixels", status=413) from None
     except Exception as error:  # readers raise whatever their format's library raises
         why = "unknown or damaged" if isinstance(error, UnidentifiedImageError) else type(error).__name__
-        raise RequestError(field, f"{len(data)} bytes are not an image of {', '.join(FORMATS)} ({why})") from None
-    return load_image(image, field=field, max_pixels=max_pixels)
+        raise RequestError(field, f"{len(data)} bytes are not an image of {', '.join(formats)} ({why})") from None

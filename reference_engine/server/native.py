@@ -20,14 +20,14 @@ from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.errors import error_body
-from reference_engine.server.images import read_images
+from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta, running_meta
 from reference_engine.server.protocol import GenerateBody, ProcessorOutputBody, read
 from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
 
 _WIRE_NAMES = {"top_logprobs": "top_logprobs_num", "logprob_start": "logprob_start_len"}
-_OWN_FIELD = re.compile(r"(text|input_ids|image_data|processor_output|sampling_params)(?=$|[^\w,])")
+_OWN_FIELD = re.compile(r"(text|input_ids|image_data|video_data|processor_output|sampling_params)(?=$|[^\w,])")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Prompt:
     index: int | None
     text: str | None
     ids: list[int] | None
-    sources: list[str]
+    media: Media
     processor_output: ProcessorOutputBody | None
     sampling: SamplingParams
     own_sampling: bool
@@ -73,6 +73,7 @@ def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
         raise RequestError(field, f"{count} prompts; from 1 to {max_batch} can be sent")
     own_sampling = isinstance(body.sampling_params, list)
     images = _entries("image_data", body.image_data, count)
+    videos = _entries("video_data", body.video_data, count)
     outputs = _entries("processor_output", body.processor_output, count)
     samplings = _entries("sampling_params", body.sampling_params, count, shared=True)
     return [
@@ -80,7 +81,7 @@ def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
             index=i,
             text=None if texts is None else texts[i],
             ids=None if ids is None else ids[i],
-            sources=_listed(images[i]),
+            media=Media.listed(_listed(images[i]), _listed(videos[i])),
             processor_output=outputs[i],
             sampling=samplings[i] or SamplingParams(),
             own_sampling=own_sampling,
@@ -100,16 +101,19 @@ def _many_ids(ids: list[int] | list[list[int]] | None) -> list[list[int]] | None
 def _single(body: GenerateBody) -> Prompt:
     if isinstance(body.sampling_params, list):
         raise RequestError("sampling_params", "a list was sent, but one prompt")
-    sources = _listed(body.image_data)
-    for i, source in enumerate(sources):
-        if not isinstance(source, str):
-            raise RequestError(f"image_data[{i}]", "not a string; an entry may be a list only beside a list of prompts")
+    sent = {"image_data": _listed(body.image_data), "video_data": _listed(body.video_data)}
+    for name, items in sent.items():
+        for i, item in enumerate(items):
+            if item is None or isinstance(item, list):
+                nested = "null and lists are entries only beside a list of prompts"
+                raise RequestError(f"{name}[{i}]", f"not one {name[:5]}; {nested}")
     ids: Any = body.input_ids
     text = body.text if isinstance(body.text, str) else None
     if isinstance(body.processor_output, list):
         raise RequestError("processor_output", "a list was sent, but one prompt")
     sampling = body.sampling_params or SamplingParams()
-    return Prompt(None, text, ids, sources, body.processor_output, sampling, own_sampling=False)
+    media = Media.listed(sent["image_data"], sent["video_data"])
+    return Prompt(None, text, ids, media, body.processor_output, sampling, own_sampling=False)
 
 
 def _entries(field: str, value: Any, count: int, *, shared: bool = False) -> list[Any]:
@@ -127,13 +131,14 @@ def _listed(value: Any) -> list[Any]:
 
 def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepared:
     try:
-        _check_counts(prompt, engine)
-        fields = [f"image_data[{i}]" for i in range(len(prompt.sources))]
+        prompt.media.check(engine)
+        _check_lengths(prompt, engine)
         request = Request(
             request_id=uuid.uuid4().hex,
             text=prompt.text,
             input_ids=prompt.ids,
-            images=read_images(prompt.sources, fields=fields, max_pixels=engine.config.max_image_pixels),
+            images=prompt.media.read_images(engine.config),
+            videos=prompt.media.read_videos(engine.config),
             processor_output=read_processor_output(prompt.processor_output),
             sampling=prompt.sampling,
             want_evidence=body.return_evidence,
@@ -146,11 +151,8 @@ def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepar
         raise RequestError(prompt.named(error.field), error.message, status=error.status) from None
 
 
-def _check_counts(prompt: Prompt, engine: ServedEngine) -> None:
+def _check_lengths(prompt: Prompt, engine: ServedEngine) -> None:
     """Before any image is decoded."""
-    images, most = len(prompt.sources), engine.config.max_images
-    if images > most:
-        raise RequestError("image_data", f"{images} images; at most {most}", status=413)
     most = engine.config.max_prompt_tokens
     given = prompt.processor_output.input_ids if prompt.processor_output else ()
     for field, ids in (("input_ids", prompt.ids or ()), ("processor_output.input_ids", given)):

@@ -3,13 +3,12 @@
 With ``return_evidence`` the answer (or the last event of a choice) has an ``assay_evidence`` field beside OpenAI's own:
 with ``n`` above 1, a list with an entry for each choice. A choice that fails among others has the ``error`` in it and
 ``finish_reason`` "error"; if all fail, the call does. Token in, token out (sglang#23751): ``input_ids`` is the prompt,
-whatever the messages say, and images still come from the messages; ``return_prompt_token_ids`` and
+whatever the messages say, and images and videos still come from the messages; ``return_prompt_token_ids`` and
 ``return_meta_info`` tell of every choice what ran and what came.
 """
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,16 +18,14 @@ from typing import Any
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.sampling_params import SamplingParams
-from reference_engine.server.chat import ChatPrompts, image_sources
+from reference_engine.server.chat import ChatPrompts, media_of
 from reference_engine.server.errors import error_body
-from reference_engine.server.images import read_images
+from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, OpenAISampling, engine_value, read
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
-
-_IMAGE = re.compile(r"image_data\[(\d+)\]")
 
 
 def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: ServingSeams = CLEAN_SERVING) -> ChatCall:
@@ -37,14 +34,14 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
     body = read(ChatBody, raw)
     _check_combinations(body)
     check_model(body.model, engine)
-    sources, fields = image_sources(body.messages)
-    if len(sources) > engine.config.max_images:
-        raise RequestError("messages", f"{len(sources)} images; at most {engine.config.max_images}", status=413)
+    media = media_of(body.messages)
     try:
+        media.check(engine)
         request = Request(
             request_id=f"chatcmpl-{uuid.uuid4().hex}",
             input_ids=seams.chat_ids(body, prompts),
-            images=read_images(sources, fields=fields, max_pixels=engine.config.max_image_pixels),
+            images=media.read_images(engine.config),
+            videos=media.read_videos(engine.config),
             processor_output=read_processor_output(body.processor_output),
             sampling=chat_sampling(body),
             want_evidence=body.return_evidence,
@@ -54,7 +51,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
         )
         return ChatCall(body, Prepared(request, engine.prepare(request)), engine, seams, arrival)
     except RequestError as error:
-        raise RequestError(_renamed(error.field, fields, body), error.message, status=error.status) from None
+        raise RequestError(_renamed(error.field, media, body), error.message, status=error.status) from None
 
 
 def check_model(model: str | None, engine: ServedEngine) -> None:
@@ -86,15 +83,13 @@ def wire_sampling(body: OpenAISampling) -> SamplingParams:
     return SamplingParams(**{name: engine_value(name, value) for name, value in given.items() if value is not None})
 
 
-def _renamed(field: str, image_fields: Sequence[str], body: ChatBody) -> str:
+def _renamed(field: str, media: Media, body: ChatBody) -> str:
     """The engine's name of a field as a chat client spells it."""
-    found = _IMAGE.fullmatch(field)
-    if found is not None and int(found[1]) < len(image_fields):
-        return image_fields[int(found[1])]
+    field = media.named(field)
     if field == "sampling_params.max_new_tokens" and body.max_completion_tokens is not None:
         return "max_completion_tokens"
     is_prompt = field == "input_ids" or field.startswith("input_ids[")
-    if field == "image_data" or (is_prompt and body.input_ids is None):
+    if field in ("image_data", "video_data") or (is_prompt and body.input_ids is None):
         return "messages"
     if field == "logprob_start":
         return "logprob_start_len"
@@ -110,7 +105,7 @@ class ChatCall:
         self.stream = bool(body.stream)
         self._body = body
         self._codec = engine.codec
-        self._fields = image_sources(body.messages)[1]
+        self._media = media_of(body.messages)
         self._head = {"id": prepared.request.request_id, "created": int(time.time()), "model": engine.config.model}
         self._seams, self._arrival = seams, arrival
         self._choices = prepared.request.sampling.n
@@ -183,7 +178,7 @@ class ChatCall:
         if error is None:
             return {}
         return error_body(
-            RequestError(_renamed(error.field, self._fields, self._body), error.message, status=error.status)
+            RequestError(_renamed(error.field, self._media, self._body), error.message, status=error.status)
         )
 
     def _evidence(self, answers: Sequence[Answer]) -> dict[str, Any]:

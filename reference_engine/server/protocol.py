@@ -84,11 +84,28 @@ ManySamplings = Annotated[list[Sampling], Tag(":list")]
 Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 OneText = Annotated[str, Tag(":one")]
 ManyTexts = Annotated[list[str], Tag(":list")]
+FramesPerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NoImage = Annotated[None, Tag(":none")]
 ImageEntry = Annotated[NoImage | OneText | ManyTexts, Discriminator(_entry_kind)]
 ManyImageEntries = Annotated[list[ImageEntry], Tag(":list")]
 OneIds = Annotated[list[int], Tag(":ids")]
 ManyIds = Annotated[list[list[int]], Tag(":lists")]
+
+
+class VideoBody(Body):
+    """Frames in order, all of one size; none is left out or repeated."""
+
+    frames: Annotated[OneText | ManyTexts, Discriminator(_list_or_one)]
+    """Images, each as in ``image_data``. Or one string: an animated GIF, PNG or WebP, or ``data:video/jpeg;base64,``
+    with commas between the frames."""
+    fps: FramesPerSecond | None = None
+    """Frames a second. Families that write or place frames by time refuse a video without it."""
+
+
+OneVideo = Annotated[VideoBody, Tag(":one")]
+ManyVideos = Annotated[list[VideoBody], Tag(":list")]
+VideoEntry = Annotated[NoImage | OneVideo | ManyVideos, Discriminator(_entry_kind)]
+ManyVideoEntries = Annotated[list[VideoEntry], Tag(":list")]
 
 
 def _unless_null(choose: Callable[[Any], str]) -> Callable[[Any], str]:
@@ -124,6 +141,8 @@ class GenerateBody(Body):
     input_ids: Annotated[NoImage | OneIds | ManyIds, Discriminator(_unless_null(_lists_or_ids))] = None
     image_data: Annotated[NoImage | OneText | ManyImageEntries, Discriminator(_unless_null(_list_or_one))] = None
     """Data URIs or base64. For a list of prompts: a list with an entry for each."""
+    video_data: Annotated[NoImage | OneVideo | ManyVideoEntries, Discriminator(_unless_null(_list_or_one))] = None
+    """Videos, nested as images are."""
     processor_output: Annotated[NoImage | OneOutput | ManyOutputs, Discriminator(_unless_null(_list_or_one))] = None
     """What a Hugging Face processor made of the prompt already. May stand alone; its ids are the prompt then."""
     sampling_params: Annotated[NoImage | OneSampling | ManySamplings, Discriminator(_unless_null(_list_or_one))] = None
@@ -156,17 +175,43 @@ class ImagePart(Body):
     image_url: ImageUrl
 
 
+class VideoUrl(Body):
+    url: str
+    """What ``frames`` of ``video_data`` may be as one string."""
+
+
+class VideoUrlPart(Body):
+    type: Literal["video_url"]
+    video_url: VideoUrl
+    fps: FramesPerSecond | None = None
+
+
+class VideoPart(Body):
+    """As Qwen's messages have it."""
+
+    type: Literal["video"]
+    video: list[str]
+    """Frames in order, each as an image's ``url``."""
+    fps: FramesPerSecond | None = None
+
+
+PART_TYPES = ("text", "image_url", "video_url", "video")
+
+
 def _part_kind(value: Any) -> str | None:
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return f":{kind}" if kind in ("text", "image_url") else None
+    return f":{kind}" if kind in PART_TYPES else None
 
 
 Part = Annotated[
-    Annotated[TextPart, Tag(":text")] | Annotated[ImagePart, Tag(":image_url")],
+    Annotated[TextPart, Tag(":text")]
+    | Annotated[ImagePart, Tag(":image_url")]
+    | Annotated[VideoUrlPart, Tag(":video_url")]
+    | Annotated[VideoPart, Tag(":video")],
     Discriminator(
         _part_kind,
         custom_error_type="part_type",
-        custom_error_message='A part is {"type": "text"} or {"type": "image_url"}',
+        custom_error_message=f"A part is an object with a type: {', '.join(PART_TYPES)}",
     ),
 ]
 

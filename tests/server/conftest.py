@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -32,17 +33,18 @@ from reference_engine.server.listening import Listener
 from reference_engine.tokenizer import TextCodec
 
 LOGPROB = TokenLogprob(-0.5, ((7, -0.25), (8, -1.0)))
-SPECIAL = ["<|end|>", "<|image_pad|>", "<|role|>"]
+SPECIAL = ["<|end|>", "<|image_pad|>", "<|video_pad|>", "<|role|>"]
 TEMPLATE = (
     "{% for m in messages %}<|role|>{{ m['role'] }}\n"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for p in m['content'] %}"
-    "{% if p['type'] == 'image' %}<|image_pad|>{% else %}{{ p['text'] }}{% endif %}{% endfor %}{% endif %}<|end|>"
+    "{% if p['type'] in ('image', 'video') %}<|{{ p['type'] }}_pad|>{% else %}{{ p['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|end|>"
     "{% endfor %}{% if add_generation_prompt %}<|role|>assistant\n{% endif %}"
 )
 
 
 def byte_tokenizer() -> Any:
-    """Every byte a token, three special tokens, a chat template."""
+    """Every byte a token, four special tokens, a chat template."""
     from reference_engine import hf  # guards against a foreign torchvision before transformers looks for it
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -63,6 +65,9 @@ class EchoEngine:
     def __init__(self) -> None:
         self.config = EngineConfig(model="echo", max_images=2, max_prompt_tokens=200)
         self.codec = TextCodec(byte_tokenizer(), 300)
+        self.placer: Any = SimpleNamespace(
+            family=SimpleNamespace(name="echo", placeholders={"image": 257, "video": 258})
+        )
         self.tokenizer = self.codec.tokenizer
         self.go = threading.Event()
         """While it is cleared, no step is made."""

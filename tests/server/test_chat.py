@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from reference_engine import RequestError
-from reference_engine.server.chat import ChatPrompts, image_sources
-from reference_engine.server.protocol import ImagePart, Message, TextPart
+from reference_engine.server.chat import ChatPrompts, media_of
+from reference_engine.server.protocol import ImagePart, Message, TextPart, VideoPart, VideoUrlPart
 from reference_engine.tokenizer import TextCodec
 
 IMAGE = ImagePart.model_validate({"type": "image_url", "image_url": {"url": "data:x"}})
@@ -104,9 +104,15 @@ def test_a_template_that_refuses_or_is_missing_is_a_refusal(echo: Any) -> None:
         ChatPrompts(echo.codec).ids([user(text("a"))])
 
 
-def test_images_come_in_the_order_of_their_parts_with_their_names() -> None:
+def test_media_come_in_the_order_of_their_parts_with_their_names() -> None:
     other = ImagePart.model_validate({"type": "image_url", "image_url": {"url": "data:y"}})
-    messages = [user(text("a"), IMAGE), Message(role="assistant", content="no"), user(other, IMAGE)]
-    sources, fields = image_sources(messages)
-    assert sources == ["data:x", "data:y", "data:x"]
-    assert fields == [f"messages[{m}].content[{p}].image_url.url" for m, p in ((0, 1), (2, 0), (2, 1))]
+    clip = VideoPart(type="video", video=["a", "b"], fps=2.0)
+    whole = VideoUrlPart.model_validate({"type": "video_url", "video_url": {"url": "data:z"}})
+    messages = [user(text("a"), IMAGE), Message(role="assistant", content="no"), user(other, clip, IMAGE, whole)]
+    found = media_of(messages)
+    assert list(found.images) == ["data:x", "data:y", "data:x"]
+    assert list(found.image_fields) == [
+        f"messages[{m}].content[{p}].image_url.url" for m, p in ((0, 1), (2, 0), (2, 2))
+    ]
+    assert [(video.frames, video.fps) for video in found.videos] == [(["a", "b"], 2.0), ("data:z", None)]
+    assert list(found.video_fields) == ["messages[2].content[1].video", "messages[2].content[3].video_url.url"]

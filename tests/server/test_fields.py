@@ -1,23 +1,25 @@
-"""Every declared field survives every way in: single, in a batch, with several choices, on both endpoints (invariant
+"""Every declared field survives every way in: single, in a batch, with several choices, on every endpoint (invariant
 9; sglang#27216: a sub-request rebuilt from a list of known fields lost the others).
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from reference_engine import Request, RequestError, SamplingParams
+from reference_engine import Request, SamplingParams
+from reference_engine.request import Video
 from reference_engine.server.chat import ChatPrompts
 from reference_engine.server.completions import read_completions
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS
+from tests.server.conftest import data_uri
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 penalty = st.floats(-2, 2)
@@ -36,8 +38,6 @@ WISHES: dict[str, tuple[str, str]] = {
     "top_logprobs": ("top_logprobs_num", "top_logprobs"), "logprob_start": ("logprob_start_len", "logprob_start_len"),
 }  # fmt: skip
 """Fields of a request beside its prompt and sampling: their names in ``/generate`` and in a chat."""
-NOT_OVER_HTTP = {"videos"}
-"""Fields of a request that no endpoint takes: such a field in a body is refused by name."""
 wishes = st.fixed_dictionaries(
     {
         "want_evidence": st.booleans(),
@@ -48,8 +48,51 @@ wishes = st.fixed_dictionaries(
 )
 
 
+@dataclass
+class Sent:
+    """Media as a client sends them, and as a request holds them."""
+
+    uris: list[str]
+    images: list[Image.Image]
+    clips: list[dict[str, Any]]
+    videos: list[Video]
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        images = [{"type": "image_url", "image_url": {"url": uri}} for uri in self.uris]
+        return images + [{"type": "video", "video": clip["frames"], "fps": clip["fps"]} for clip in self.clips]
+
+
+colours = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+def made(images: list[tuple[int, int, int]], videos: list[tuple[list[tuple[int, int, int]], float | None]]) -> Sent:
+    pictures = [Image.new("RGB", (2, 3), colour) for colour in images]
+    clips = [Video([Image.new("RGB", (3, 2), colour) for colour in frames], fps) for frames, fps in videos]
+    sent = [{"frames": [data_uri(frame) for frame in clip.frames], "fps": clip.fps} for clip in clips]
+    return Sent([data_uri(picture) for picture in pictures], pictures, sent, clips)
+
+
+media = st.builds(
+    made,
+    st.lists(colours, max_size=2),
+    st.lists(st.tuples(st.lists(colours, min_size=1, max_size=2), st.none() | st.floats(0.1, 60)), max_size=2),
+)
+
+
 def same(request: Request, expected: Request) -> bool:
-    return replace(request, request_id="") == replace(expected, request_id="")
+    return plain(request) == plain(expected)
+
+
+def plain(request: Request) -> Request:
+    """With pixels in place of pictures: Pillow tells a picture that was read from a file from one that was made."""
+    images: Any = [pixels(image) for image in request.images]
+    videos = [replace(video, frames=[pixels(frame) for frame in video.frames]) for video in request.videos]
+    return replace(request, request_id="", images=images, videos=videos)
+
+
+def pixels(image: Image.Image) -> Any:
+    return image.mode, image.size, image.tobytes()
 
 
 def raw(body: dict[str, Any]) -> bytes:
@@ -58,34 +101,28 @@ def raw(body: dict[str, Any]) -> bytes:
 
 def test_the_tables_name_every_field() -> None:
     assert set(SAMPLING) == set(SAMPLING_FIELDS)
-    prompt = {"request_id", "text", "input_ids", "images", "processor_output", "sampling"}
-    assert set(WISHES) | prompt | NOT_OVER_HTTP == {f.name for f in fields(Request)}
-
-
-@pytest.mark.parametrize("name", sorted(NOT_OVER_HTTP))
-def test_what_no_endpoint_takes_is_refused_by_name(echo: Any, name: str) -> None:
-    prompts = ChatPrompts(echo.codec)
-    for read, body in (
-        (lambda sent: read_generate(sent, echo, 9), {"text": "a"}),
-        (lambda sent: read_completions(sent, echo, 9), {"prompt": "a"}),
-        (lambda sent: read_chat(sent, echo, prompts), {"messages": [{"role": "user", "content": "a"}]}),
-    ):
-        with pytest.raises(RequestError, match=f"{name}: unknown field"):
-            read(raw(body | {name: []}))
+    prompt = {"request_id", "text", "input_ids", "images", "videos", "processor_output", "sampling"}
+    assert set(WISHES) | prompt == {f.name for f in fields(Request)}
 
 
 @SETTINGS
-@given(st.lists(sampling, min_size=1, max_size=4), wishes)
-def test_generate(echo: Any, params: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+@given(st.lists(st.tuples(sampling, media), min_size=1, max_size=3), wishes)
+def test_generate(echo: Any, prompts: list[tuple[dict[str, Any], Sent]], wanted: dict[str, Any]) -> None:
     given_wishes = {WISHES[name][0]: value for name, value in wanted.items()}
     expected = [
-        Request("", input_ids=[5, 6 + i], sampling=SamplingParams(**one), **wanted) for i, one in enumerate(params)
+        Request(
+            "", input_ids=[5, 6 + i], sampling=SamplingParams(**one), images=sent.images, videos=sent.videos, **wanted
+        )
+        for i, (one, sent) in enumerate(prompts)
     ]
-    together = {"input_ids": [request.input_ids for request in expected], "sampling_params": params} | given_wishes
+    alone = [
+        {"input_ids": [5, 6 + i], "sampling_params": one, "image_data": sent.uris, "video_data": sent.clips}
+        for i, (one, sent) in enumerate(prompts)
+    ]
+    together = {name: [body[name] for body in alone] for name in alone[0]} | given_wishes
     batch = read_generate(raw(together), echo, 9)
-    for one, request, found in zip(params, expected, batch.prepared, strict=True):
-        alone = read_generate(raw({"input_ids": request.input_ids, "sampling_params": one} | given_wishes), echo, 9)
-        assert same(alone.prepared[0].request, request)
+    for body, request, found in zip(alone, expected, batch.prepared, strict=True):
+        assert same(read_generate(raw(body | given_wishes), echo, 9).prepared[0].request, request)
         assert same(found.request, request)
         assert len(found.keys) == request.sampling.n
 
@@ -104,12 +141,17 @@ def test_completions(echo: Any, params: dict[str, Any], evidence: bool, top: int
 
 
 @SETTINGS
-@given(sampling, wishes)
-def test_chat(echo: Any, params: dict[str, Any], wanted: dict[str, Any]) -> None:
+@given(sampling, media, st.booleans(), wishes)
+def test_chat(echo: Any, params: dict[str, Any], sent: Sent, with_ids: bool, wanted: dict[str, Any]) -> None:
     body = {OPENAI_NAMES.get(name, name): value for name, value in params.items()}
     body |= {WISHES[name][1]: value for name, value in wanted.items()}
-    body |= {"messages": [{"role": "user", "content": "hi"}], "return_meta_info": True}
-    call = read_chat(raw(body), echo, ChatPrompts(echo.codec))
+    content = [*sent.parts, {"type": "text", "text": "hi"}]
+    body |= {"messages": [{"role": "user", "content": content}], "return_meta_info": True}
+    call = read_chat(raw(body | ({"input_ids": [5, 6]} if with_ids else {})), echo, ChatPrompts(echo.codec))
     found = call.prepared[0].request
-    assert same(found, Request("", input_ids=found.input_ids, sampling=SamplingParams(**params), **wanted))
+    ids = [5, 6] if with_ids else found.input_ids
+    request = Request(
+        "", input_ids=ids, sampling=SamplingParams(**params), images=sent.images, videos=sent.videos, **wanted
+    )
+    assert same(found, request)
     assert len(call.prepared[0].keys) == params.get("n", 1)

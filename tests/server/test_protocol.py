@@ -71,6 +71,9 @@ def test_null_is_not_given_and_one_stop_string_is_a_list_of_one() -> None:
         ({"text": 3}, "text", "string, not 3"),
         ({"text": "a", "image_data": {"url": "x"}}, "image_data", "string"),
         ({"text": "a", "image_data": ["x", 3]}, "image_data[1]", "string, not 3"),
+        ({"text": "a", "video_data": "x"}, "video_data", "not 'x'"),
+        ({"text": "a", "video_data": {"frames": 3}}, "video_data.frames", "string, not 3"),
+        ({"text": "a", "video_data": [{"frames": "x", "fps": 0}]}, "video_data[0].fps", "greater than 0, not 0"),
         ({"text": "a", "stream": "yes"}, "stream", "boolean, not 'yes'"),
         ([], "body", "object"),
         (b"", "body", "JSON"),
@@ -97,7 +100,8 @@ def test_a_bad_generate_body_names_the_field(body: Any, field: str, says: str) -
         ({"messages": MESSAGES, "n": "2"}, "n", "integer, not '2'"),
         ({"messages": [{"role": "wizard", "content": "a"}]}, "messages[0].role", "not 'wizard'"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content", "string"),
-        ({"messages": [{"role": "user", "content": [{"type": "video_url"}]}]}, "messages[0].content[0]", "A part is"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "messages[0].content[0]", "A part is"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].video", "required"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text", "required"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
@@ -125,12 +129,12 @@ def test_a_field_name_is_spelled_as_in_json() -> None:
 
 def test_prompts_of_a_list_get_their_own_images_and_know_their_place() -> None:
     first, second = spread(generate(text=["a", "b"], image_data=[None, ["u", "v"]]), 9)
-    assert (first.text, first.sources, second.text, second.sources) == ("a", [], "b", ["u", "v"])
+    assert (first.text, first.media.images, second.text, second.media.images) == ("a", [], "b", ["u", "v"])
     assert second.named("image_data[1]") == "image_data[1][1]"
     assert second.named("text") == "text[1]"
     assert second.named("sampling_params.top_k") == "sampling_params.top_k"
     [single] = spread(generate(image_data="u"), 9)
-    assert single.sources == ["u"]
+    assert single.media.images == ["u"]
     assert single.named("image_data[0]") == "image_data[0]"
 
 
@@ -145,7 +149,10 @@ def test_prompts_of_a_list_get_their_own_images_and_know_their_place() -> None:
         ({"text": ["a", "b"], "image_data": "u"}, "image_data", "one value for 2 prompts"),
         ({"text": ["a", "b"], "sampling_params": [{}]}, "sampling_params", "1 entries for 2 prompts"),
         ({"sampling_params": [{}]}, "sampling_params", "one prompt"),
-        ({"image_data": [["u"]]}, "image_data[0]", "not a string"),
+        ({"image_data": [["u"]]}, "image_data[0]", "not one image"),
+        ({"image_data": [None]}, "image_data[0]", "not one image"),
+        ({"video_data": [[{"frames": []}]]}, "video_data[0]", "not one video"),
+        ({"text": ["a", "b"], "video_data": [None]}, "video_data", "1 entries for 2 prompts"),
     ],
 )
 def test_lists_that_do_not_fit_together_are_refused(fields: dict[str, Any], field: str, says: str) -> None:
