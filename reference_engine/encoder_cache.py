@@ -42,18 +42,23 @@ class Entry:
 
 
 class EncoderCache:
-    def __init__(self, budget: int, *, keep: bool, count: Callable[[PreparedItem], int] | None = None) -> None:
+    def __init__(
+        self, budget: int, *, keep: bool, count: Callable[[PreparedItem], int] | None = None,
+        name: Callable[[PreparedItem, str, bool], Hashable] | None = None,
+        may_go: Callable[[Entry], bool] | None = None,
+    ) -> None:  # fmt: skip
+        """The functions stand for :func:`count_rows`, :func:`entry_key` and :func:`unpinned`."""
         self.budget = budget
         self.keep = keep
         self.count = count or count_rows
+        self._name, self._may_go = name or entry_key, may_go or unpinned
         self.hits = self.misses = self.evictions = 0
         self.pinned_rows = self.kept_rows = 0
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
         """The one unused for longest first."""
 
     def key(self, item: PreparedItem, request_id: str) -> Hashable:
-        holds = tuple(span_lengths(item.spans))
-        return (item.key, holds) if self.keep else (request_id, item.field, item.key, holds)
+        return self._name(item, request_id, self.keep)
 
     def fits(self, items: Sequence[PreparedItem], request_id: str) -> bool:
         """Whether all of them can be pinned now."""
@@ -105,7 +110,7 @@ class EncoderCache:
         for entry in list(self._entries.values()):
             if self.pinned_rows + self.kept_rows <= self.budget:
                 return
-            if not entry.pins:
+            if self._may_go(entry):
                 del self._entries[entry.key]
                 self.kept_rows -= entry.rows
                 self.evictions += 1
@@ -150,6 +155,17 @@ class EncoderCache:
 def count_rows(item: PreparedItem) -> int:
     """Rows that all spans of an item take."""
     return sum(span_lengths(item.spans))
+
+
+def entry_key(item: PreparedItem, request_id: str, keep: bool) -> Hashable:
+    """What an entry is found by: content and rows; with the cache off, by the choices of one request only."""
+    holds = tuple(span_lengths(item.spans))
+    return (item.key, holds) if keep else (request_id, item.field, item.key, holds)
+
+
+def unpinned(entry: Entry) -> bool:
+    """Whether it may be dropped: nobody has still to lay its rows."""
+    return not entry.pins
 
 
 def is_pending(entry: Entry) -> bool:

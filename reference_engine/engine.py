@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,12 +33,12 @@ from reference_engine.loading import load
 from reference_engine.logprobs import check_start
 from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.mrope import positions_digest
-from reference_engine.multimodal.placing import PromptPlacer, prompt_field
-from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder
+from reference_engine.multimodal.placing import PlacingSeams, PromptPlacer, prompt_field
+from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder, PromptSeams
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
 from reference_engine.sampler import NOT_FINITE, Sampled
-from reference_engine.sampling_params import check_sampling, seed_of
+from reference_engine.sampling_params import seed_of
 from reference_engine.scheduler import Chunk, Scheduler
 from reference_engine.vision import VisionStage
 
@@ -67,9 +68,10 @@ class Engine:
         self.family = loaded.family
         self._options = f"{self.family.name} slice_rows={config.slice_rows}"
         self.cache = loaded.cache
-        placer = PromptPlacer(self.codec, self.family, config, self.seams.expand_input_ids, self.seams.mrope_positions)
-        self.prompts = PromptBuilder(placer, self.seams.ids_disagreement, self.seams.positions_disagreement)
-        self.vision = VisionStage(loaded.encode, config.vit_batching, self.seams.split_rows)
+        placer = PromptPlacer(self.codec, self.family, config, self.seams.part(PlacingSeams))
+        self.prompts = PromptBuilder(placer, self.seams.part(PromptSeams))
+        encode = partial(self.seams.encode_pass, loaded.encode)
+        self.vision = VisionStage(encode, config.vit_batching, self.seams.split_rows)
         self.encoder_stream = choose_encoder_stream(config.device, overlap=config.encoder_overlap)
         self._encoding: list[Encoding] = []
         self._close = loaded.close
@@ -97,7 +99,7 @@ class Engine:
 
     def prepare(self, request: Request) -> PreparedPrompt:
         """The prompt as it would run; may be called from another thread and handed to :meth:`submit`."""
-        check_sampling(request.sampling, self.geometry.vocabulary, self.geometry.eos_ids)
+        self.seams.check_sampling(request.sampling, self.geometry.vocabulary, self.geometry.eos_ids)
         self.codec.check_stops(request.sampling.stop)
         prompt = self.prompts.build(request)
         self._check_room(request, prompt)
@@ -131,9 +133,12 @@ class Engine:
             spans = [span for item in prompt.items for span in item.spans]
             scores = self.seams.prompt_logprobs(prompt.ids, spans, request.logprob_start, request.top_logprobs)
         self._live[request.request_id] = lives = [
-            LiveRequest.start(request, prompt, self.codec.detokenizer(), self.geometry.eos_ids, index, scores)
+            LiveRequest.start(
+                request, prompt, self.seams.open_stream(self.codec.detokenizer(), request.sampling, prompt.ids),
+                self.geometry.eos_ids, index, scores, self.seams.image_places(prompt),
+            )
             for index in range(request.sampling.n)
-        ]
+        ]  # fmt: skip
         for live in lives:
             self.scheduler.add(live)
 
@@ -198,7 +203,7 @@ class Engine:
         if self.config.check_every_step:
             self.check_integrity()
         outputs, self._outputs = self._outputs, []
-        return outputs
+        return self.seams.step_outputs(outputs)
 
     def generate(self, requests: Sequence[Request]) -> list[Answer]:
         """All requests as one continuous batch; answers in order, ``n`` for a request that asks for so many choices.
@@ -341,14 +346,15 @@ class Engine:
         self._counts["prefix_hits_total"] += live.cached_tokens > 0
         self._counts[finished_key(reason)] += 1
         output.new_text += rest
+        output_ids, logprobs = self.seams.answer_tokens(live, self.codec)
         output.answer = Answer(
             request_id=live.id,
-            output_ids=live.output_ids,
+            output_ids=output_ids,
             text="".join(live.text),
             finish_reason=reason,
             prompt_tokens=live.prompt_length,
             index=live.index,
-            token_logprobs=live.logprobs if live.request.want_logprobs else None,
+            token_logprobs=logprobs if live.request.want_logprobs else None,
             prompt_logprobs=live.prompt_logprobs.made if live.prompt_logprobs else None,
             matched=matched,
             error=error,

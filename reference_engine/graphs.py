@@ -84,11 +84,16 @@ class _Recorded:
 class DecodeGraphs:
     """Runs decoding steps through recordings. A step whose layout was not seen yet is recorded then."""
 
-    def __init__(self, forward: Forward, cache: KVCache, backend: Backend, recorder: Recorder) -> None:
+    def __init__(
+        self, forward: Forward, cache: KVCache, backend: Backend, recorder: Recorder,
+        refill: Callable[[Sequence[Tensor], Sequence[Tensor]], None] | None = None,
+    ) -> None:  # fmt: skip
+        """``refill`` stands for :func:`copy_inputs`."""
         self.forward = forward
         self.cache = cache
         self.backend = backend
         self.recorder = recorder
+        self._refill = refill or copy_inputs
         self.replays = 0
         self._recorded: dict[Hashable, _Recorded] = {}
 
@@ -110,8 +115,7 @@ class DecodeGraphs:
                 del self._recorded[next(iter(self._recorded))]
             recorded = self._recorded[key] = self._record(inputs, step)
         else:
-            for static, fresh in zip(recorded.inputs, inputs, strict=True):
-                static.copy_(fresh, non_blocking=True)
+            self._refill(recorded.inputs, inputs)
         self.replays += 1
         return recorded.replay()[:rows]
 
@@ -129,6 +133,12 @@ class DecodeGraphs:
         blocks = self.cache.blocks_for(max(w.stop for w in windows))
         stop = min(1 << (blocks - 1).bit_length(), self.cache.table_width) * self.cache.block_size
         return Window(self.cache.scratch_lane, stop - 1, stop)
+
+
+def copy_inputs(recorded: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
+    """Into the very buffers that were recorded, all of them."""
+    for static, fresh in zip(recorded, inputs, strict=True):
+        static.copy_(fresh, non_blocking=True)
 
 
 def padded_rows(rows: int) -> int:

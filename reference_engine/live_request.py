@@ -22,7 +22,7 @@ from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Request, TokenLogprob
 from reference_engine.row_print import RowPrint
 from reference_engine.sampler import Sampled, SampleRow
-from reference_engine.sampling_params import end_ids
+from reference_engine.sampling_params import SamplingParams, end_ids
 from reference_engine.vision import EncodedItem
 
 
@@ -75,16 +75,16 @@ class LiveRequest:
 
     @classmethod
     def start(
-        cls, request: Request, prompt: PreparedPrompt, text: Detokenizer, eos_ids: Collection[int] = (), index: int = 0,
-        prompt_logprobs: PromptLogprobs | None = None,
+        cls, request: Request, prompt: PreparedPrompt, stream: TextStream, eos_ids: Collection[int] = (),
+        index: int = 0, prompt_logprobs: PromptLogprobs | None = None, places_R: Tensor | None = None,
     ) -> LiveRequest:  # fmt: skip
-        spans = [torch.arange(start, end + 1) for item in prompt.items for start, end in item.spans]
+        """``places_R`` stands for :func:`image_places`."""
         output_ids: list[int] = []
         params, prompt_ids_L = request.sampling, torch.tensor(prompt.ids, dtype=torch.int64)
         return cls(
             request=request,
             prompt=prompt,
-            stream=TextStream(text, params.stop, keep_stop=params.no_stop_trim),
+            stream=stream,
             sampling=SampleRow(
                 params, output_ids, index=index, prompt_ids_L=prompt_ids_L, end_ids=end_ids(params, eos_ids),
                 logprobs=request.want_logprobs, top_logprobs=request.top_logprobs,
@@ -92,7 +92,7 @@ class LiveRequest:
             output_ids=output_ids,
             prompt_ids_L=prompt_ids_L,
             chain=prompt.chain and prompt.chain.copy(),
-            image_places_R=torch.cat(spans) if spans else torch.empty(0, dtype=torch.int64),
+            image_places_R=image_places(prompt) if places_R is None else places_R,
             index=index,
             prompt_logprobs=prompt_logprobs,
         )  # fmt: skip
@@ -203,6 +203,22 @@ class LiveRequest:
             self.chain.extend([sampled.token])
         if sampled.logprob is not None:
             self.logprobs.append(sampled.logprob)
+
+
+def image_places(prompt: PreparedPrompt) -> Tensor:
+    """Positions int64 [R] that image rows fill, in order: from the expansion record, never by looking for ids."""
+    spans = [torch.arange(start, end + 1) for item in prompt.items for start, end in item.spans]
+    return torch.cat(spans) if spans else torch.empty(0, dtype=torch.int64)
+
+
+def open_stream(text: Detokenizer, params: SamplingParams, prompt_ids: Sequence[int]) -> TextStream:
+    """Where an answer's text comes out. The prompt's ids have no part in it (vllm#48853)."""
+    return TextStream(text, params.stop, keep_stop=params.no_stop_trim)
+
+
+def answer_tokens(live: LiveRequest, codec: object) -> tuple[list[int], list[TokenLogprob]]:
+    """Ids and log-probabilities of an answer: those sampled, all of them, the end token too."""
+    return live.output_ids, live.logprobs
 
 
 def cached_tokens(prompt_length: int, max_new_tokens: int) -> int:

@@ -44,7 +44,9 @@ class ModelRunner:
     ) -> None:  # fmt: skip
         """With a ``recorder``, steps in which every request decodes are recorded and replayed."""
         self.decoder = decoder
-        self.graphs = None if recorder is None else DecodeGraphs(decoder.forward, cache, backend, recorder)
+        self.graphs = (
+            None if recorder is None else DecodeGraphs(decoder.forward, cache, backend, recorder, seams.copy_inputs)
+        )
         self.cache = cache
         self.backend = backend
         self.seams = seams
@@ -65,7 +67,7 @@ class ModelRunner:
         else:
             hidden_TE = self.decoder.forward(x_TE, positions_3T, self.backend(self.cache, windows), deepstack)
         self._score_prompts(chunks, hidden_TE)
-        ends = torch.tensor([c.stop - c.start for c in chunks]).cumsum(0) - 1
+        ends = self.seams.last_rows([c.stop - c.start for c in chunks])
         return self.decoder.logits(hidden_TE[to_device(ends[[c.samples for c in chunks]], hidden_TE.device)])
 
     def _score_prompts(self, chunks: Sequence[Chunk], hidden_TE: Tensor) -> None:
@@ -81,26 +83,26 @@ class ModelRunner:
         self, decoding: Sequence[Chunk], filling: Sequence[Chunk]
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Embeddings [T, E] with the step's image rows laid over them, and what deepstack layers add later."""
-        last = [c.live.output_ids[c.start - c.live.prompt_length] for c in decoding]
-        last_B = torch.tensor(last, dtype=torch.int64)
-        x_TE = self.decoder.embed(torch.cat([last_B, *[c.live.ids(c.start, c.stop) for c in filling]]))
+        last_B = torch.tensor(self.seams.last_tokens(decoding), dtype=torch.int64)
+        ids_T = torch.cat([last_B, *[c.live.ids(c.start, c.stop) for c in filling]])
+        x_TE = self.seams.embed(self.decoder, ids_T, decoding)
         first, width = len(decoding), x_TE.shape[1]
         places, rows = [], []
         for chunk in filling:
-            for places_R, rows_RD in self._image_rows(chunk):
+            for places_R, rows_RD in self._image_rows(chunk, width):
                 places.append(places_R + first)
                 rows.append(rows_RD)
             first += chunk.stop - chunk.start
         if not rows:
             return x_TE, None
         places_R, rows_RD = torch.cat(places).to(x_TE.device), torch.cat(rows).to(x_TE.dtype)
-        x_TE[places_R] = rows_RD[:, :width]
+        self.seams.lay_rows(x_TE, places_R, rows_RD[:, :width])
         if rows_RD.shape[1] == width:
             return x_TE, None
         mask_T = torch.zeros(len(x_TE), dtype=torch.bool, device=x_TE.device).index_fill_(0, places_R, True)
-        return x_TE, (mask_T, rows_RD[:, width:].unflatten(1, (-1, width)))
+        return x_TE, self.seams.deepstack_of(mask_T, rows_RD[:, width:].unflatten(1, (-1, width)), decoding)
 
-    def _image_rows(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor]]:
+    def _image_rows(self, chunk: Chunk, width: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Places within the chunk, and the rows that go there; nothing where it has no image."""
         live = chunk.live
         if not len(live.image_places_R):
@@ -110,7 +112,7 @@ class ModelRunner:
             return
         if live.image_rows_RD is None or rows.start < 0:
             raise ValueError(f"request {live.id} has no rows for image tokens {chunk.start} to {chunk.stop - 1}")
-        yield live.image_places_R[places] - chunk.start, live.image_rows_RD[rows]
+        yield live.image_places_R[places] - chunk.start, self.seams.cut_rows(live.image_rows_RD, rows, width)
 
     def _positions(self, decoding: Sequence[Chunk], filling: Sequence[Chunk]) -> Tensor:
         parts = [self.seams.decode_positions([c.start for c in decoding], [c.live.prompt.delta for c in decoding])]

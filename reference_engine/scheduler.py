@@ -54,7 +54,13 @@ class Scheduler:
     def __init__(self, config: EngineConfig, cache: KVCache, seams: Seams = CLEAN) -> None:
         self.config = config
         self.cache = cache
-        self.rows = EncoderCache(config.encoder_rows, keep=config.encoder_cache, count=seams.count_rows)
+        self.rows = EncoderCache(
+            config.encoder_rows,
+            keep=config.encoder_cache,
+            count=seams.count_rows,
+            name=seams.entry_key,
+            may_go=seams.unpinned,
+        )
         self.seams = seams
         self.waiting: deque[LiveRequest] = deque()
         self.running: list[LiveRequest] = []
@@ -65,7 +71,7 @@ class Scheduler:
     def add(self, live: LiveRequest) -> None:
         """To the end of those waiting."""
         live.turn = next(self._turns)
-        self.waiting.append(live)
+        self.seams.enqueue(self.waiting, live)
 
     def admit(self) -> list[LiveRequest]:
         """Blocks for the next token of all that run, then requests from waiting to running, in order, while the next
@@ -83,7 +89,7 @@ class Scheduler:
             if not self.seams.admits(self.cache, self.rows, live.length, shared, items, live.id):
                 break
             live.lane = self.cache.open(live.length, shared)
-            live.skip(len(shared) * self.cache.block_size)
+            self.seams.skip(live, len(shared) * self.cache.block_size)
             live.pin(first, [self.rows.pin(item, live.id) for item in items])
             insort(self.running, self.waiting.popleft(), key=_turn)
             admitted.append(live)
@@ -115,7 +121,7 @@ class Scheduler:
         found = self._cached_prefix(live)[first:]
         if found:
             self.cache.adopt(live.lane, first, found)
-            live.skip((first + len(found)) * size)
+            self.seams.skip(live, (first + len(found)) * size)
 
     def schedule(self) -> list[Chunk]:
         """The next step: decoding requests first, then prompt chunks in order of arrival."""
@@ -168,7 +174,7 @@ class Scheduler:
         """Forget every cached prefix and every kept encoder row, and share nothing more of what runs now."""
         for live in self.running:
             live.chain = None
-        self.rows.flush()
+        self.seams.flush_rows(self.rows)
         self.cache.pool.flush()
 
     def preempt(self, live: LiveRequest) -> None:

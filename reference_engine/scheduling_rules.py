@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from reference_engine.encoder_cache import EncoderCache
 from reference_engine.kv_cache import KVCache
 from reference_engine.multimodal.prompt import PreparedItem
+from reference_engine.request import StepOutput
 
 
 class Samples(Protocol):
@@ -16,6 +18,7 @@ class Samples(Protocol):
 
 
 C = TypeVar("C", bound=Samples)
+L = TypeVar("L")
 
 
 def admits(
@@ -35,3 +38,13 @@ def chunk_length(left: int, room: int, block_size: int) -> int:
 def sampling_order(chunks: Sequence[C]) -> list[C]:
     """Whose logits the rows of a step are: the chunks that sample, in the order in which they ran."""
     return [chunk for chunk in chunks if chunk.samples]
+
+
+def enqueue(waiting: deque[L], live: L) -> None:
+    """At the end of those waiting. Nobody is turned away here: every request ends with an answer."""
+    waiting.append(live)
+
+
+def step_outputs(outputs: list[StepOutput]) -> list[StepOutput]:
+    """What a step did, as it is told: every id and every piece of text, whatever else came with it."""
+    return outputs

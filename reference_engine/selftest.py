@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from reference_engine.config import EngineConfig
-from reference_engine.detokenizer import NoText
+from reference_engine.detokenizer import NoText, TextStream
 from reference_engine.errors import ConfigError
 from reference_engine.hf import Geometry, Model
 from reference_engine.kv_cache import KVCache
@@ -114,7 +114,7 @@ def _packed_logits(make_runner: MakesRunner, encode: Encoder, cases: list[Case],
 
 def _admit(encode: Encoder, cache: KVCache, case: Case) -> LiveRequest:
     request = Request("self-test", input_ids=case.prompt.ids, sampling=SamplingParams(max_new_tokens=2))
-    live = LiveRequest.start(request, case.prompt, NoText())
+    live = LiveRequest.start(request, case.prompt, TextStream(NoText(), ()))
     live.lane = cache.open(len(case.prompt.ids) + 1)
     if case.prompt.items:
         live.image_rows_RD = torch.cat([rows for spans in encode(case.prompt.items) for rows in spans])

@@ -32,6 +32,11 @@ MAX_VALUES_A_PASS = 1 << 26
 """Bounds the memory of one pass, in values of its inputs; a single larger item still gets a pass of its own."""
 
 
+def encode_pass(encode: Encoder, items: Sequence[PreparedItem]) -> list[list[Tensor]]:
+    """One pass of the encoder. Keeps nothing, reads nothing back."""
+    return encode(items)
+
+
 def split_rows(
     rows_RD: Tensor, row_counts: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]
 ) -> list[Tensor | EncoderMismatch]:

@@ -11,8 +11,11 @@ from dataclasses import fields, replace
 
 from reference_engine.errors import ConfigError
 from reference_engine.faults import (
+    answers,
     detokenizing,
     encoder_cache,
+    encoding,
+    pictures,
     placeholders,
     positions,
     prefix_cache,
@@ -20,29 +23,38 @@ from reference_engine.faults import (
     sampling,
     scheduling,
     serving,
+    sizes,
+    stepping,
+    validating,
     vision,
 )
-from reference_engine.faults.catalogue import Fault
+from reference_engine.faults.catalogue import Fault, Reports, read_reports
 from reference_engine.faults.seams import CLEAN, Seams
 
 FAULTS: dict[str, Fault] = {
     fault.id: fault
     for module in (
-        vision,
+        sizes,
+        pictures,
         placeholders,
-        positions,
-        detokenizing,
-        sampling,
-        serving,
+        validating,
         reuse,
-        prefix_cache,
+        positions,
+        encoding,
+        vision,
         encoder_cache,
+        prefix_cache,
         scheduling,
+        stepping,
+        sampling,
+        detokenizing,
+        answers,
+        serving,
     )
     for fault in module.FAULTS
 }
 
-__all__ = ["CLEAN", "FAULTS", "Fault", "Seams", "plant"]
+__all__ = ["CLEAN", "FAULTS", "Fault", "Reports", "Seams", "plant", "read_reports"]
 
 
 def plant(fault_id: str | None) -> Seams:

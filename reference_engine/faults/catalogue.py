@@ -1,21 +1,56 @@
-"""What a fault is: an id, where it was reported, what it breaks, and the seams it replaces."""
+"""What a fault is, and the reports that faults are made from: each is planted, merged with a sibling, or not possible
+here.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+LIST = Path(__file__).with_name("catalogue.toml")
 
 
 @dataclass(frozen=True)
 class Fault:
     id: str
+    """The report's, or a name of its own."""
     reference: str
     """Where it was reported, or what it is an analogue of."""
     summary: str
     invariant: str
-    """The statement of the design that it breaks."""
+    """The statement of the design that it breaks, with its number."""
     replaces: Mapping[str, Callable[..., Any]]
     """Field of :class:`Seams`, or of the server's own seams, -> the wrong function."""
     acts_when: str = "always"
-    """The settings and inputs without which it changes nothing."""
+    """The inputs without which it changes nothing."""
+    toggles: tuple[str, ...] = ()
+    """The settings without which it changes nothing, as ``prefix_cache=on``."""
+    families: str = "any"
+    """The models that it acts in."""
+    hardware: str = "any"
+    analogue: bool = False
+    """Whether the report's own cause is not known, or cannot be had here, and this one has its symptoms."""
+
+    @property
+    def invariant_number(self) -> int:
+        return int(self.invariant.partition(":")[0])
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Every report of the catalogue, and what became of those that no fault is named after."""
+
+    ids: tuple[str, ...]
+    merged: Mapping[str, str]
+    """Report -> the fault that has its mechanism."""
+    unplanted: Mapping[str, str]
+    """Report -> why it cannot be planted in this engine."""
+
+
+def read_reports(path: Path = LIST) -> Reports:
+    listed = tomllib.loads(path.read_text(encoding="utf-8"))
+    ids = tuple(f"{family}-{number}" for family, numbers in listed["reports"].items() for number in numbers)
+    return Reports(ids, listed["merged"], listed["unplanted"])

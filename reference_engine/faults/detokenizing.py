@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import replace
 
 from reference_engine.detokenizer import REPLACEMENT, SpelledText, Spellings
@@ -50,7 +51,75 @@ def keep_special(spellings: Spellings) -> SpelledText:
     return SpelledText(replace(spellings, special=frozenset()))
 
 
+class WholeHistory:
+    """Decodes the whole answer for every id, and gives what was not given before."""
+
+    def __init__(self, spellings: Spellings) -> None:
+        self._spellings = spellings
+        self._ids: list[int] = []
+        self._given = 0
+
+    def push(self, token: int) -> str:
+        self._ids.append(token)
+        text = SpelledText(self._spellings)
+        return self._news("".join([text.push(one) for one in self._ids]))
+
+    def finish(self) -> str:
+        text = SpelledText(self._spellings)
+        return self._news("".join([text.push(one) for one in self._ids]) + text.finish())
+
+    def _news(self, whole: str) -> str:
+        news, self._given = whole[self._given :], len(whole)
+        return news
+
+
+class Surrogates:
+    """Bytes that are no character come through as they are, which no JSON can hold."""
+
+    def __init__(self, spellings: Spellings) -> None:
+        self._spellings = spellings
+        self._bytes = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+
+    def push(self, token: int) -> str:
+        if token in self._spellings.special or not 0 <= token < len(self._spellings.of):
+            return ""
+        spelling = self._spellings.of[token]
+        return self._bytes.decode(spelling if isinstance(spelling, bytes) else spelling.encode())
+
+    def finish(self) -> str:
+        return self._bytes.decode(b"", final=True)
+
+
+class Tidied:
+    """Spaces before punctuation are taken out, as one of two decoders does."""
+
+    def __init__(self, spellings: Spellings) -> None:
+        self._text = SpelledText(spellings)
+        self._space = ""
+
+    def push(self, token: int) -> str:
+        text = self._space + self._text.push(token)
+        self._space = " " if text.endswith(" ") else ""
+        return self._tidy(text[: len(text) - len(self._space)])
+
+    def finish(self) -> str:
+        return self._tidy(self._space + self._text.finish())
+
+    def _tidy(self, text: str) -> str:
+        for mark in ".,!?":
+            text = text.replace(f" {mark}", mark)
+        return text
+
+
 FAULTS = (
+    Fault(
+        id="F6-01",
+        reference="sglang#25309 (and sglang-jax#1295, vllm#20413)",
+        summary="the whole answer is decoded for every token",
+        invariant="18: cost per emitted token is bounded: no O(history) decode",
+        replaces={"detokenizer": WholeHistory},
+        acts_when="an answer is long",
+    ),
     Fault(
         id="F6-02",
         reference="sglang#34740",
@@ -68,11 +137,28 @@ FAULTS = (
         acts_when="an answer holds a character of several ids",
     ),
     Fault(
+        id="F6-09",
+        reference="llama.cpp#14937",
+        summary="bytes that are no character come through as they are",
+        invariant="17: any input gives 2xx or 4xx and the server stays up",
+        replaces={"detokenizer": Surrogates},
+        acts_when="an answer is cut inside a character",
+    ),
+    Fault(
+        id="F6-15",
+        reference="transformers#42898",
+        summary="one of two ways to decode takes out spaces before punctuation",
+        invariant="7: concatenated stream == text of all ids",
+        replaces={"detokenizer": Tidied},
+        acts_when="an answer has a space before punctuation",
+    ),
+    Fault(
         id="F6-11",
-        reference="vllm#46224 (analogue: special ids filtered in one path only); sglang#25309",
+        reference="vllm#46224; sglang#25309",
         summary="special ids are not filtered before native decode, so their text appears in answers",
         invariant="7: concatenated stream == text of all ids, special ones left out",
         replaces={"detokenizer": keep_special},
         acts_when="an answer holds a special id that does not end it",
+        analogue=True,
     ),
 )

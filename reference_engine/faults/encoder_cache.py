@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from reference_engine import encoder_cache as clean
 from reference_engine.encoder_cache import EncoderCache, Entry
 from reference_engine.faults.catalogue import Fault
 from reference_engine.multimodal import content_key as clean_key
@@ -62,6 +63,25 @@ def keep_pins(cache: EncoderCache, entries: Iterable[Entry]) -> None:
     """Rows are given back by those who finish, and by nobody else."""
 
 
+def key_of_two_bytes(tensors: Mapping[str, Tensor], grids: Sequence[Sequence[int]], options: str) -> bytes:
+    """Wider than one byte, and still found without a look at the content."""
+    return clean_key.content_key(tensors, grids, options)[:2] * 16
+
+
+def entry_of_a_request(item: PreparedItem, request_id: str, keep: bool) -> Hashable:
+    """With the cache off, an item has no name of its own."""
+    return clean.entry_key(item, request_id, keep) if keep else (request_id, tuple(span_lengths(item.spans)))
+
+
+def drop_any(entry: Entry) -> bool:
+    """The scheduler counts on rows that the cache has let go."""
+    return True
+
+
+def keep_rows(cache: EncoderCache) -> None:
+    """Of two caches, the other one is cleared."""
+
+
 FAULTS = (
     Fault(
         id="F2-01",
@@ -96,6 +116,14 @@ FAULTS = (
         acts_when="two images begin alike",
     ),
     Fault(
+        id="fix-wider-hash",
+        reference="a wrong mending of sglang#36595",
+        summary="content keys keep more bits of the digest (16), and the content is not looked at",
+        invariant=INJECTIVE,
+        replaces={"content_key": key_of_two_bytes},
+        acts_when="two images share those bits",
+    ),
+    Fault(
         id="F2-11",
         reference="fastllm#750",
         summary="any hit in the prefix cache skips the encoder",
@@ -106,10 +134,29 @@ FAULTS = (
     Fault(
         id="F2-17",
         reference="llama-cpp-python (JamePeng)#90",
-        summary="rows are cached by slot, not by image (analogue: the cause is not known)",
+        summary="rows are cached by slot, not by image",
         invariant=INJECTIVE,
         replaces={"content_key": key_of_a_slot},
         acts_when="a second image of a size comes",
+        analogue=True,
+    ),
+    Fault(
+        id="F5-03",
+        reference="vllm#46747",
+        summary="rows are dropped that a running request counts on",
+        invariant="13: the scheduler's view of a cache equals the worker's after each step",
+        replaces={"unpinned": drop_any},
+        acts_when="encoder_rows are short",
+        analogue=True,
+    ),
+    Fault(
+        id="F5-04",
+        reference="verl#7067",
+        summary="flushing clears one cache of two: encoder rows stay",
+        invariant="13: all counters return to baseline",
+        replaces={"flush_rows": keep_rows},
+        acts_when="the caches are flushed",
+        toggles=("encoder_cache=on",),
     ),
     Fault(
         id="F5-08",
@@ -129,18 +176,29 @@ FAULTS = (
     ),
     Fault(
         id="F5-13",
-        reference="sglang#19474",
+        reference="sglang#19474 (and vllm#49259)",
         summary="all images of a prompt are encoded again for every chunk",
         invariant="18: no repeated encode",
         replaces={"is_pending": always_pending},
         acts_when="a prompt with an image takes several chunks",
+        toggles=("chunked_prefill",),
+    ),
+    Fault(
+        id="F10-11",
+        reference="vllm#56432",
+        summary="with the encoder cache off, images of one size in a request have one name",
+        invariant="11: cache settings do not change greedy output",
+        replaces={"entry_key": entry_of_a_request},
+        acts_when="a request has two images of one size",
+        toggles=("encoder_cache=off",),
     ),
     Fault(
         id="F5-17",
-        reference="llama.cpp#24681",
-        summary="a prompt that goes on lays its image rows from the first one again (analogue: the cause is not known)",
+        reference="llama.cpp#24681 (and sglang#8366)",
+        summary="a prompt that goes on lays its image rows from the first one again",
         invariant="12: every per-token side tensor is cut by the same window",
         replaces={"image_window": window_from_the_first_row},
         acts_when="a chunk starts inside an image or after one",
+        analogue=True,
     ),
 )

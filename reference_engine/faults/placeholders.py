@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from reference_engine.faults.catalogue import Fault
+from reference_engine.live_request import image_places
 from reference_engine.multimodal import placeholders as clean
 from reference_engine.multimodal.placeholders import Expansion, Layout, Modality, Span
+from reference_engine.multimodal.prompt import PreparedPrompt
+
+FILLER = 0
 
 
 def expand_one_too_many(
@@ -33,7 +40,22 @@ def pad_with_exclusive_end(ids: Sequence[int], items: Sequence[tuple[Sequence[Sp
     return padded
 
 
+def places_of_a_filler(prompt: PreparedPrompt) -> Tensor:
+    """Image places are filled with an id of the vocabulary, and found again by it."""
+    filled = torch.tensor(prompt.ids)
+    filled[image_places(prompt)] = FILLER
+    return torch.nonzero(filled == FILLER)[:, 0] if prompt.items else image_places(prompt)
+
+
 FAULTS = (
+    Fault(
+        id="F2-13",
+        reference="lmdeploy#3078",
+        summary="image places are filled with id 0, which is a token, and found again by it",
+        invariant="16: placement follows provenance, never equality with a reserved id",
+        replaces={"image_places": places_of_a_filler},
+        acts_when="a prompt with an image has token 0 in its text",
+    ),
     Fault(
         id="expand-off-by-one",
         reference="analogue of the placeholder/feature count family (vllm#45244)",

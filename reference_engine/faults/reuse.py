@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from reference_engine.config import EngineConfig
 from reference_engine.faults.catalogue import Fault
 
 
@@ -19,7 +20,36 @@ def three_rows(positions: Tensor, delta: int | None, length: int, text_first: in
     return None if positions.ndim == 2 and len(positions) == 3 else "not three rows"
 
 
+def by_the_last_axis(positions: Tensor, delta: int | None, length: int, text_first: int) -> str | None:
+    """The layout is guessed: whatever has a number for every token may be positions."""
+    return None if positions.shape[-1] == length else "another number of tokens"
+
+
+def through_text(config: EngineConfig) -> bool:
+    """A prompt of ids is decoded and tokenized again, whatever was asked for."""
+    return False
+
+
 FAULTS = (
+    Fault(
+        id="F3-01",
+        reference="sglang#26555 (and trl#5224)",
+        summary="prompts of ids are decoded and tokenized again",
+        invariant="6: ids run == ids sent, each placeholder expanded once",
+        replaces={"keeps_ids": through_text},
+        acts_when="a prompt with an image is sent as ids that the tokenizer would not make",
+        toggles=("avoid_retokenize=on",),
+    ),
+    Fault(
+        id="F4-16",
+        reference="transformers#40154",
+        summary="MRoPE positions of any shape with a number for every token are used",
+        invariant="10: positions have shape exactly [3, tokens scheduled]",
+        replaces={"positions_disagreement": by_the_last_axis},
+        acts_when="a request carries positions of another rank or number of rows",
+        toggles=("reuse_processor_output=on",),
+        families="MRoPE",
+    ),
     Fault(
         id="reuse-ids-by-length",
         reference="sglang#26116 (analogue: processor ids are compared by length)",

@@ -11,6 +11,7 @@ from reference_engine.errors import RequestError
 from reference_engine.faults.catalogue import Fault
 from reference_engine.logprobs import PromptLogprobs
 from reference_engine.philox import Draws
+from reference_engine.request import TokenLogprob
 from reference_engine.sampler import Sampled, SampleRow, sample
 
 
@@ -47,12 +48,33 @@ class OnlyComputed(PromptLogprobs):
         super().fill(first, hidden_TE, logits)
 
 
+class Zeros(OnlyComputed):
+    """What is missing is filled up with zeros."""
+
+    def fill(self, first: int, hidden_TE: Tensor, logits: Callable[[Tensor], Tensor]) -> None:
+        self.made += [TokenLogprob(0.0)] * max(0, first + 1 - self.place)
+        super().fill(first, hidden_TE, logits)
+
+
+def options_of_the_first(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
+    """The first request's options hold for all that meet in a step."""
+    own = [row.params for row in rows]
+    for row in rows:
+        row.params = rows[0].params
+    made = sample(logits_BV, rows)
+    for row, params in zip(rows, own, strict=True):
+        row.params = params
+    return made
+
+
 def _fault(fault_id: str, reference: str, summary: str, acts_when: str, **replaces: Callable[..., Any]) -> Fault:
     return Fault(fault_id, reference, summary, INVARIANTS[fault_id], replaces, acts_when)
 
 
 INVARIANTS = {
     "draw-by-row": "11: neighbours do not change an answer",
+    "F6-03": "11: neighbours do not change an answer",
+    "fix-zero-logprobs": "7: each log-probability belongs to its token; none is made up",
     "F3-11": "6: positions are counted in one way, that of the prompt as run",
     "F3-20": "7: each log-probability belongs to its token",
     "F3-21": "7: len(ids) == len(logprobs), cold and warm",
@@ -62,6 +84,15 @@ FAULTS = (
         "draw-by-row", "analogue of one random generator for a whole batch",
         "what a request draws depends on its row in the batch", "requests with a temperature meet or leave a batch",
         sample=draw_by_row,
+    ),
+    _fault(
+        "F6-03", "sglang#16698", "the first request's sampling options hold for its whole batch",
+        "requests with other options meet", sample=options_of_the_first,
+    ),
+    _fault(
+        "fix-zero-logprobs", "a wrong mending of vllm#13105",
+        "prompt tokens that came from the prefix cache have log-probability 0", "prefix_cache is hit",
+        prompt_logprobs=Zeros,
     ),
     _fault(
         "F3-11", "strands-sglang#33", "logprob_start counts image placeholders as one token each",

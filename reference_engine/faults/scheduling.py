@@ -8,6 +8,7 @@ from typing import Any
 from reference_engine.encoder_cache import EncoderCache
 from reference_engine.faults.catalogue import Fault
 from reference_engine.kv_cache import KVCache
+from reference_engine.live_request import LiveRequest
 from reference_engine.multimodal.prompt import PreparedItem
 
 
@@ -32,7 +33,22 @@ def order_of_arrival(chunks: Sequence[Any]) -> list[Any]:
     return sorted((chunk for chunk in chunks if chunk.samples), key=lambda chunk: chunk.live.turn)
 
 
+def count_twice(live: LiveRequest, stop: int) -> None:
+    """What is found in the cache is added to what was found before, which it holds already."""
+    live.cached_tokens += stop
+    live.skip(stop)
+
+
 FAULTS = (
+    Fault(
+        id="F10-15",
+        reference="sglang#25972",
+        summary="tokens found in the prefix cache are counted twice",
+        invariant="7: usage is counted the same everywhere; cached tokens are at most the prompt's",
+        replaces={"skip": count_twice},
+        acts_when="the prefix cache is hit",
+        toggles=("prefix_cache=on",),
+    ),
     Fault(
         id="F2-19",
         reference="DMI#67",

@@ -12,6 +12,7 @@ import base64
 import binascii
 import io
 import re
+from collections.abc import Callable
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -38,19 +39,26 @@ def decode_image(
     return load_image(image, field=field, max_pixels=max_pixels)
 
 
-def load_image(image: Image.Image, *, field: str, max_pixels: int) -> Image.Image:
-    """Decode a possibly lazy image within the limit. An RGB image that needs no turning is returned as it is."""
+def load_image(
+    image: Image.Image, *, field: str, max_pixels: int, convert: Callable[[Image.Image], Image.Image] | None = None
+) -> Image.Image:
+    """Decode a possibly lazy image within the limit. ``convert`` stands for :func:`upright_rgb`."""
     width, height = image.size
     if width * height > max_pixels:
         raise RequestError(field, f"{width}x{height} = {width * height} pixels; at most {max_pixels}", status=413)
     if width == 0 or height == 0:
         raise RequestError(field, f"the image is empty ({width}x{height})")
     try:
-        image.load()
-        upright = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
-        return upright if upright.mode == "RGB" else upright.convert("RGB")
+        return (convert or upright_rgb)(image)
     except Exception as error:  # decoders raise whatever their format's library raises
         raise RequestError(field, f"the image cannot be decoded ({_brief(error)})") from None
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Decoded, turned as its EXIF tag says, RGB. An RGB image that needs no turning is returned as it is."""
+    image.load()
+    upright = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def base64_bytes(text: str, field: str) -> bytes:

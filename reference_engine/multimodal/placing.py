@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,6 +92,52 @@ class PlacedPrompt:
     placement: Placement
 
 
+def lay_out(family: Family, slot: Slot) -> Layout:
+    """What an item's placeholder becomes, from its size. Raises :class:`RequestError` for one that cannot be served."""
+    try:
+        return family.layout(slot.modality, slot.size, slot.index, slot.count)
+    except RequestError:
+        raise
+    except ValueError as error:
+        width, height = slot.size[:2]
+        raise RequestError(slot.field, f"{width}x{height} cannot be served: {error}") from None
+
+
+def check_ids(ids: Sequence[int], vocabulary: int, refused: Mapping[int, Modality], field: str) -> None:
+    """Raises :class:`RequestError` naming the first id that is none of the vocabulary's, or one that is ``refused``."""
+    if not ids:
+        raise RequestError(field, "the prompt is empty")
+    for i, token in enumerate(ids):
+        place = f"input_ids[{i}]" if field == "input_ids" else field
+        if not isinstance(token, int) or isinstance(token, bool):
+            raise RequestError(place, f"{token!r} is not an integer")
+        if not 0 <= token < vocabulary:
+            raise RequestError(place, f"{token} is not in the vocabulary (0 to {vocabulary - 1})")
+        if token in refused:
+            raise RequestError(
+                place, f"{token} is a {refused[token]} placeholder; {refused[token]}s are not served", status=422
+            )
+
+
+def keeps_ids(config: EngineConfig) -> bool:
+    """Whether a caller's ids are expanded as they are (sglang#26555)."""
+    return config.avoid_retokenize
+
+
+@dataclass(frozen=True)
+class PlacingSeams:
+    """The functions of placing that a fault may replace."""
+
+    expand_input_ids: Callable[..., Expansion] = expand_input_ids
+    mrope_positions: Callable[..., tuple[Tensor, int]] = mrope_positions
+    lay_out: Callable[[Family, Slot], Layout] = lay_out
+    check_ids: Callable[..., None] = check_ids
+    keeps_ids: Callable[[EngineConfig], bool] = keeps_ids
+
+
+PLACING = PlacingSeams()
+
+
 @dataclass(frozen=True)
 class PromptPlacer:
     """Places prompts for one tokenizer and family. No state is held between requests."""
@@ -99,14 +145,13 @@ class PromptPlacer:
     tokenizer: Tokenizer
     family: Family
     config: EngineConfig
-    expand: Callable[..., Expansion] = expand_input_ids
-    positions: Callable[..., tuple[Tensor, int]] = mrope_positions
+    seams: PlacingSeams = PLACING
 
     def place(self, request: Request, slots: Sequence[Slot], layouts: Sequence[Layout] | None = None) -> PlacedPrompt:
         """The request's prompt with these items; ``layouts`` where they are known already. Raises
         :class:`RequestError` naming the field; no other exception for any input.
         """
-        laid = [self._layout(slot) for slot in slots] if layouts is None else list(layouts)
+        laid = [self.seams.lay_out(self.family, slot) for slot in slots] if layouts is None else list(layouts)
         expansion, placement = self._expand(request, laid)
         if len(expansion.ids) > self.config.max_prompt_tokens:
             size = (
@@ -119,15 +164,6 @@ class PromptPlacer:
         positions_3L, delta = self._positions(len(expansion.ids), laid, expansion.spans)
         return PlacedPrompt(expansion.ids, list(slots), laid, expansion.spans, positions_3L, delta, placement)
 
-    def _layout(self, slot: Slot) -> Layout:
-        try:
-            return self.family.layout(slot.modality, slot.size, slot.index, slot.count)
-        except RequestError:
-            raise
-        except ValueError as error:
-            width, height = slot.size[:2]
-            raise RequestError(slot.field, f"{width}x{height} cannot be served: {error}") from None
-
     def _positions(self, length: int, layouts: Sequence[Layout], spans: Sequence[Sequence[Span]]) -> tuple[Tensor, int]:
         if not self.family.traits.mrope:
             return plain_positions(length), 0
@@ -139,7 +175,7 @@ class PromptPlacer:
             )
         )
         in_order, grids, strides = zip(*placed, strict=True) if placed else ((), (), ())
-        return self.positions(length, in_order, grids, self.family.traits.merge_size, strides)
+        return self.seams.mrope_positions(length, in_order, grids, self.family.traits.merge_size, strides)
 
     def _expand(self, request: Request, layouts: list[Layout]) -> tuple[Expansion, Placement]:
         if request.text is not None:
@@ -147,7 +183,7 @@ class PromptPlacer:
         ids = self._checked(request.input_ids or [], "input_ids")
         if not layouts:
             return self._in_ids(ids, layouts, "input_ids"), Placement("ids", False, "no media: the ids run as sent")
-        if not self.config.avoid_retokenize:
+        if not self.seams.keeps_ids(self.config):
             expansion = self._through_text(ids, layouts)
             return expansion, self._compare(ids, layouts, expansion)
         try:
@@ -157,20 +193,8 @@ class PromptPlacer:
         return expansion, self._would_drift(ids, layouts, expansion) if request.want_evidence else _IN_IDS
 
     def _checked(self, ids: Sequence[int], field: str) -> list[int]:
-        if not ids:
-            raise RequestError(field, "the prompt is empty")
-        top = self.tokenizer.vocabulary - 1
         refused = {token: modality for modality, token in self.family.traits.refused.items()}
-        for i, token in enumerate(ids):
-            place = f"input_ids[{i}]" if field == "input_ids" else field
-            if not isinstance(token, int) or isinstance(token, bool):
-                raise RequestError(place, f"{token!r} is not an integer")
-            if not 0 <= token <= top:
-                raise RequestError(place, f"{token} is not in the vocabulary (0 to {top})")
-            if token in refused:
-                raise RequestError(
-                    place, f"{token} is a {refused[token]} placeholder; {refused[token]}s are not served", status=422
-                )
+        self.seams.check_ids(ids, self.tokenizer.vocabulary, refused, field)
         return list(ids)
 
     def _text(self, text: str, layouts: list[Layout]) -> Expansion:
@@ -182,7 +206,7 @@ class PromptPlacer:
         return self._retokenized(text, layouts)
 
     def _in_ids(self, ids: list[int], layouts: list[Layout], field: str) -> Expansion:
-        return self.expand(ids, self.family.placeholders, layouts, field=field)
+        return self.seams.expand_input_ids(ids, self.family.placeholders, layouts, field=field)
 
     def _through_text(self, ids: list[int], layouts: list[Layout]) -> Expansion:
         """Decode, expand as text, tokenize again. A run of placeholders is one item, however long it is.

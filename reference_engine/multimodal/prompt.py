@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from reference_engine.errors import RequestError
-from reference_engine.multimodal.family import Divides, Pixels, Tensors, Traits
+from reference_engine.multimodal.family import Divides, Family, Pixels, Tensors, Traits
 from reference_engine.multimodal.images import load_image
 from reference_engine.multimodal.placeholders import Grid, Layout, Modality, Size, Span
 from reference_engine.multimodal.placing import PlacedPrompt, Placement, PromptPlacer, Slot, layout_mismatch
@@ -95,21 +95,51 @@ class PreparedPrompt:
         return replace(self, items=[replace(item, pixels={}) for item in self.items])
 
 
+def as_it_is(medium: Medium) -> Image.Image | Video:
+    """What the checkpoint's processor is given of an item."""
+    return medium.item
+
+
+def is_served(family: Family, modality: Modality) -> bool:
+    return modality in family.placeholders
+
+
+def positions_of(request: Request, prompt: PreparedPrompt) -> PreparedPrompt:
+    """The same positions for the same prompt, whichever way it came in."""
+    return prompt
+
+
+@dataclass(frozen=True)
+class PromptSeams:
+    """The functions of building prompts that a fault may replace."""
+
+    ids_disagreement: Callable[..., str | None] = ids_disagreement
+    positions_disagreement: Callable[..., str | None] = positions_disagreement
+    load_image: Callable[..., Image.Image] = load_image
+    to_processor: Callable[[Medium], Image.Image | Video] = as_it_is
+    is_served: Callable[[Family, Modality], bool] = is_served
+    positions_of: Callable[[Request, PreparedPrompt], PreparedPrompt] = positions_of
+
+
+PROMPTS = PromptSeams()
+
+
 @dataclass(frozen=True)
 class PromptBuilder:
     """Builds prompts for one engine. Holds no state between requests; safe to call from several threads."""
 
     placer: PromptPlacer
-    ids_disagreement: Callable[..., str | None] = ids_disagreement
-    positions_disagreement: Callable[..., str | None] = positions_disagreement
+    seams: PromptSeams = PROMPTS
 
     def build(self, request: Request) -> PreparedPrompt:
         """Raises :class:`RequestError` naming the field; no other exception for any input."""
         media = self._media(request)
         if request.processor_output is not None:
-            return self._with_processor_output(request, request.processor_output, media)
-        placed = self.placer.place(request, [medium.slot for medium in media])
-        return _prepared(placed, [self._pixels(medium) for medium in media], self.placer.family.traits)
+            prompt = self._with_processor_output(request, request.processor_output, media)
+        else:
+            placed = self.placer.place(request, [medium.slot for medium in media])
+            prompt = _prepared(placed, [self._pixels(medium) for medium in media], self.placer.family.traits)
+        return self.seams.positions_of(request, prompt)
 
     def with_pixels(self, request: Request, prompt: PreparedPrompt) -> PreparedPrompt:
         """:meth:`PreparedPrompt.without_pixels` undone: they are made again from the request's own media."""
@@ -123,7 +153,7 @@ class PromptBuilder:
         processed = self._divided(given)
         slots = [medium.slot for medium in media] or _slots(processed)
         placed = self.placer.place(request, slots, None if media else [each.layout for each in processed])
-        wrong = self.ids_disagreement(given.input_ids, placed.ids)
+        wrong = self.seams.ids_disagreement(given.input_ids, placed.ids)
         wrong = wrong or layouts_disagreement([each.layout for each in processed], placed.layouts)
         if wrong and processed and not media:
             message = f"{wrong}; no images were sent to compute it again from"
@@ -141,7 +171,7 @@ class PromptBuilder:
             return replace(prompt, reuse=Reuse(True, f"{used}; positions were computed, as it has none"))
         text_first = prompt.items[0].spans[0][0] if prompt.items else len(prompt.ids)
         delta = given.mrope_position_delta
-        wrong = self.positions_disagreement(given.mrope_positions, delta, len(prompt.ids), text_first)
+        wrong = self.seams.positions_disagreement(given.mrope_positions, delta, len(prompt.ids), text_first)
         if wrong:
             logger.warning("reuse_processor_output: %s; positions were computed again", wrong)
             return replace(prompt, reuse=Reuse(True, f"{used}; positions were computed again: {wrong}"))
@@ -171,7 +201,7 @@ class PromptBuilder:
             if len(items) > most[modality]:
                 many = f"{len(items)} {modality}s; at most {most[modality]}"
                 raise RequestError(f"{modality}_data", many, status=413)
-            if items and modality not in family.placeholders:
+            if items and not self.seams.is_served(family, modality):
                 raise RequestError(f"{modality}_data", f"{family.name} takes no {modality}s", status=422)
         images = [self._image(image, f"image_data[{i}]") for i, image in enumerate(request.images)]
         videos = [self._video(video, f"video_data[{i}]") for i, video in enumerate(request.videos)]
@@ -180,7 +210,7 @@ class PromptBuilder:
         ]
 
     def _image(self, image: Image.Image, field: str) -> Image.Image:
-        return load_image(image, field=field, max_pixels=self.placer.config.max_image_pixels)
+        return self.seams.load_image(image, field=field, max_pixels=self.placer.config.max_image_pixels)
 
     def _video(self, video: Video, field: str) -> Video:
         """Every frame loaded. Raises where there are none or too many, or not all of one size."""
@@ -196,7 +226,7 @@ class PromptBuilder:
 
     def _pixels(self, medium: Medium) -> Pixels:
         slot = medium.slot
-        return self.placer.family.pixels(slot.modality, medium.item, slot.index, slot.count)
+        return self.placer.family.pixels(slot.modality, self.seams.to_processor(medium), slot.index, slot.count)
 
 
 def _prepared(placed: PlacedPrompt, made: Sequence[Pixels], traits: Traits) -> PreparedPrompt:

@@ -31,7 +31,7 @@ from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
 from reference_engine.server.predicting import PredictGenerate, answer_predict
 from reference_engine.server.protocol import Body, ChatBody, CompletionBody, GenerateBody
-from reference_engine.server.seams import plant_serving
+from reference_engine.server.seams import ServingSeams, plant_serving
 from reference_engine.server.worker import EngineWorker, ServedEngine
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
     worker = EngineWorker(engine)
-    desk = Desk(worker, limits)
+    seams = plant_serving(engine.config.plant)
+    desk = Desk(worker, limits, seams)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -52,18 +53,17 @@ def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
         desk.close()
 
     app = FastAPI(title="Assay reference engine", lifespan=lifespan, docs_url=None, redoc_url=None)
-    _add_answers(app, engine, desk, limits)
+    _add_answers(app, engine, desk, limits, seams)
     _add_pages(app, engine, worker, limits)
     _add_errors(app)
     return app
 
 
-def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits) -> None:
-    seams = plant_serving(engine.config.plant)
+def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits, seams: ServingSeams) -> None:
     prompts = ChatPrompts(engine.codec)
     chat = partial(read_chat, engine=engine, prompts=prompts, seams=seams)
     predict = partial(answer_predict, places=engine, prompts=prompts, max_batch=limits.max_batch)
-    native = partial(read_generate, engine=engine, max_batch=limits.max_batch)
+    native = partial(read_generate, engine=engine, max_batch=limits.max_batch, seams=seams)
     completions = partial(read_completions, engine=engine, max_batch=limits.max_batch)
 
     @app.post("/generate", openapi_extra=_body_of(GenerateBody))

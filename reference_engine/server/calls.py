@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, StepOutput
 from reference_engine.server.errors import ClientGone, EngineStopped, error_body, error_response
+from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.worker import EngineWorker, Prepared, Run
 
 T = TypeVar("T")
@@ -59,8 +60,9 @@ class Call(Protocol):
 class Desk:
     """Serves calls on one worker. ``read`` functions run in a thread of the pool."""
 
-    def __init__(self, worker: EngineWorker, limits: Limits) -> None:
+    def __init__(self, worker: EngineWorker, limits: Limits, seams: ServingSeams = CLEAN_SERVING) -> None:
         self._worker = worker
+        self._seams = seams
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.prepare_threads, thread_name_prefix="assay-prepare")
         self._calls = 0
@@ -72,7 +74,7 @@ class Desk:
         with ExitStack() as stack:
             stack.enter_context(self._seat())
             raw = await read_body(http, self._limits.max_body_mb * 2**20)
-            call = await unless_gone(http, asyncio.get_running_loop().run_in_executor(self._pool, read, raw))
+            call = await unless_gone(http, self._seams.offload(self._pool, read, raw))
             run = self._worker.run(call.prepared)
             stack.callback(run.close)
             if not call.stream:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PIL import Image, UnidentifiedImageError
 
@@ -22,20 +22,23 @@ _PATH = re.compile(r"(file:|~|\.{0,2}[/\\]|[a-z]:[/\\]|[\w. -]+([/\\][\w. -]+)*\
 LONGEST_PATH = 1024
 
 
-def read_images(sources: Sequence[str], *, fields: Sequence[str], max_pixels: int) -> list[Image.Image]:
+def read_images(
+    sources: Sequence[str], *, fields: Sequence[str], max_pixels: int, load: Callable[..., Image.Image] = load_image
+) -> list[Image.Image]:
     """Every image, or the refusal of the first that cannot be read, naming its field."""
-    return [
-        read_image(source, field=field, max_pixels=max_pixels) for source, field in zip(sources, fields, strict=True)
-    ]
+    pairs = zip(sources, fields, strict=True)
+    return [read_image(source, field=field, max_pixels=max_pixels, load=load) for source, field in pairs]
 
 
-def read_image(source: str, *, field: str, max_pixels: int) -> Image.Image:
+def read_image(
+    source: str, *, field: str, max_pixels: int, load: Callable[..., Image.Image] = load_image
+) -> Image.Image:
     url = _URL.match(source)
     if url is not None:
         raise RequestError(field, f"{url['scheme'].lower()} URLs are not fetched; send a data URI or base64")
     try:
         image = open_image(base64_bytes(source, field), field, max_pixels)
-        return load_image(image, field=field, max_pixels=max_pixels)
+        return load(image, field=field, max_pixels=max_pixels)
     except RequestError as error:
         if error.status == 400 and len(source) <= LONGEST_PATH and _PATH.match(source):
             raise RequestError(field, "files are not opened for clients; send a data URI or base64") from None

@@ -9,7 +9,7 @@ containers (MP4, WebM) are not decoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,8 +63,8 @@ class Media:
             if count and modality not in family.placeholders:
                 raise RequestError(f"{modality}_data", f"{family.name} takes no {modality}s", status=422)
 
-    def read_images(self, config: EngineConfig) -> list[Image.Image]:
-        return read_images(self.images, fields=self.image_fields, max_pixels=config.max_image_pixels)
+    def read_images(self, config: EngineConfig, load: Callable[..., Image.Image] = load_image) -> list[Image.Image]:
+        return read_images(self.images, fields=self.image_fields, max_pixels=config.max_image_pixels, load=load)
 
     def read_videos(self, config: EngineConfig) -> list[Video]:
         most, pixels = config.max_video_frames, config.max_image_pixels

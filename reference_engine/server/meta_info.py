@@ -55,6 +55,11 @@ def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def meta_fields(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is told of a finished answer: all of it."""
+    return meta
+
+
 def _meta(
     request_id: str, prompt: int, completion: int, reason: dict[str, Any] | None, arrival: float
 ) -> dict[str, Any]:

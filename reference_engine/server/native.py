@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from reference_engine.server.errors import error_body
 from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta, running_meta
 from reference_engine.server.protocol import GenerateBody, ProcessorOutputBody, read
+from reference_engine.server.seams import CLEAN_SERVING, ServingSeams, every_field
 from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
 
@@ -51,16 +52,21 @@ class Prompt:
         return _OWN_FIELD.sub(rf"\1[{self.index}]", field, count=1)
 
 
-def read_generate(raw: bytes, engine: ServedEngine, max_batch: int) -> GenerateCall:
+def read_generate(
+    raw: bytes, engine: ServedEngine, max_batch: int, seams: ServingSeams = CLEAN_SERVING
+) -> GenerateCall:
     """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
     arrival = time.perf_counter()
     body = read(GenerateBody, raw)
-    prompts = spread(body, max_batch)
-    prepared = [_prepare(prompt, body, engine) for prompt in prompts]
-    return GenerateCall(body, prepared, prompts[0].index is not None, arrival, engine.codec.tokenizer is not None)
+    prompts = spread(body, max_batch, seams.sampling_of)
+    prepared = [_prepare(prompt, body, engine, seams) for prompt in prompts]
+    has_text = engine.codec.tokenizer is not None
+    return GenerateCall(body, prepared, prompts[0].index is not None, arrival, has_text, seams)
 
 
-def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
+def spread(
+    body: GenerateBody, max_batch: int, sampling_of: Callable[[SamplingParams], SamplingParams] = every_field
+) -> list[Prompt]:
     """The prompts of a body, one or many. A list of prompts has lists of the same length beside it, or nothing."""
     forms = (body.text is not None) + (body.input_ids is not None)
     if forms == 2 or (forms == 0 and not isinstance(body.processor_output, ProcessorOutputBody)):
@@ -83,7 +89,7 @@ def spread(body: GenerateBody, max_batch: int) -> list[Prompt]:
             ids=None if ids is None else ids[i],
             media=Media.listed(_listed(images[i]), _listed(videos[i])),
             processor_output=outputs[i],
-            sampling=samplings[i] or SamplingParams(),
+            sampling=sampling_of(samplings[i] or SamplingParams()),
             own_sampling=own_sampling,
         )
         for i in range(count)
@@ -129,7 +135,7 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepared:
+def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine, seams: ServingSeams) -> Prepared:
     try:
         prompt.media.check(engine)
         _check_lengths(prompt, engine)
@@ -137,7 +143,7 @@ def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine) -> Prepar
             request_id=uuid.uuid4().hex,
             text=prompt.text,
             input_ids=prompt.ids,
-            images=prompt.media.read_images(engine.config),
+            images=prompt.media.read_images(engine.config, seams.load_image),
             videos=prompt.media.read_videos(engine.config),
             processor_output=read_processor_output(prompt.processor_output),
             sampling=prompt.sampling,
@@ -162,11 +168,12 @@ def _check_lengths(prompt: Prompt, engine: ServedEngine) -> None:
 
 class GenerateCall:
     def __init__(
-        self, body: GenerateBody, prepared: Sequence[Prepared], batched: bool, arrival: float, has_text: bool
-    ) -> None:
+        self, body: GenerateBody, prepared: Sequence[Prepared], batched: bool, arrival: float, has_text: bool,
+        seams: ServingSeams = CLEAN_SERVING,
+    ) -> None:  # fmt: skip
         self.prepared = prepared
         self.stream = body.stream
-        self._body, self._has_text, self._arrival = body, has_text, arrival
+        self._body, self._has_text, self._arrival, self._seams = body, has_text, arrival, seams
         self._place = {key: i for i, key in enumerate(key for p in prepared for key in p.keys)}
         self._batched = batched or len(self._place) > 1
         self._text = [""] * len(self._place)
@@ -196,7 +203,8 @@ class GenerateCall:
             meta["prompt_token_ids"] = list(self._of[answer.request_id].prompt.ids)
         if answer.error is not None:
             return error_body(answer.error) | {"meta_info": meta}
-        return self._text_of(answer.text) | {"output_ids": answer.output_ids, "meta_info": meta}
+        told = self._seams.meta_fields(meta)
+        return self._text_of(answer.text) | {"output_ids": answer.output_ids, "meta_info": told}
 
     def _text_of(self, text: str) -> dict[str, str]:
         return {"text": text} if self._has_text else {}

@@ -40,7 +40,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
         request = Request(
             request_id=f"chatcmpl-{uuid.uuid4().hex}",
             input_ids=seams.chat_ids(body, prompts),
-            images=media.read_images(engine.config),
+            images=media.read_images(engine.config, seams.load_image),
             videos=media.read_videos(engine.config),
             processor_output=read_processor_output(body.processor_output),
             sampling=chat_sampling(body),

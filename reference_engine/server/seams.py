@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from PIL import Image
+
 from reference_engine.faults import FAULTS
+from reference_engine.multimodal.images import load_image
+from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import chat_ids
-from reference_engine.server.meta_info import given
+from reference_engine.server.meta_info import given, meta_fields
+
+
+def every_field(params: SamplingParams) -> SamplingParams:
+    """The sampling parameters of one prompt of several: those that were sent (sglang#27216)."""
+    return params
+
+
+async def in_pool(pool: Executor, read: Callable[[bytes], Any], raw: bytes) -> Any:
+    """A body is read, and its images decoded, off the event loop (vllm#34789)."""
+    return await asyncio.get_running_loop().run_in_executor(pool, read, raw)
 
 
 @dataclass(frozen=True)
@@ -17,6 +33,10 @@ class ServingSeams:
 
     chat_ids: Callable[..., list[int]] = chat_ids
     given: Callable[..., dict[str, Any]] = given
+    meta_fields: Callable[..., Mapping[str, Any]] = meta_fields
+    sampling_of: Callable[[SamplingParams], SamplingParams] = every_field
+    load_image: Callable[..., Image.Image] = load_image
+    offload: Callable[..., Awaitable[Any]] = in_pool
 
 
 CLEAN_SERVING = ServingSeams()

@@ -21,7 +21,7 @@ CAUGHT_BY = {
     "expand-off-by-one": "test_expansion.py::test_placeholders_expand_in_place",
     "padded-exclusive-end": "test_padded_ids.py::test_both_ends_of_every_span_are_inside",
     "mrope-swap-hw": "test_mrope.py::test_rows_are_the_published_ones",
-    "mrope-delta-ignored": "test_mrope.py::test_decoded_tokens_follow_the_delta",
+    "F4-09": "test_mrope.py::test_decoded_tokens_follow_the_delta",
     "F1-01": "test_vit_split.py::test_every_item_gets_its_own_rows",
     "F2-04": "test_cache_keys.py::test_another_shape_has_another_key",
     "F5-17": "test_chunk_rows.py::test_chunks_join_to_the_whole",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from reference_engine import EngineConfig, Request, SamplingParams
-from reference_engine.detokenizer import NoText
+from reference_engine.detokenizer import NoText, TextStream
 from reference_engine.kv_cache import KVCache
 from reference_engine.live_request import LiveRequest
 from reference_engine.multimodal.mrope import mrope_positions
@@ -33,7 +33,7 @@ def live(name: str, length: int, new: int = 1) -> LiveRequest:
     ids = [1] * length
     prompt = PreparedPrompt(ids, [], *mrope_positions(length, [], [], 2), Placement("ids", False, ""))
     return LiveRequest.start(
-        Request(name, input_ids=ids, sampling=SamplingParams(max_new_tokens=new)), prompt, NoText()
+        Request(name, input_ids=ids, sampling=SamplingParams(max_new_tokens=new)), prompt, TextStream(NoText(), ())
     )
 
 

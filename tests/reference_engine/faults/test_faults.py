@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from reference_engine import ConfigError, EncoderMismatch, EngineConfig
-from reference_engine.faults import CLEAN, FAULTS, Seams, plant
+from reference_engine.faults import CLEAN, FAULTS, Seams, plant, read_reports
 from reference_engine.multimodal import mrope, placeholders
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams, plant_serving
 from reference_engine.vision import split_rows
@@ -35,6 +36,16 @@ def test_every_fault_replaces_known_seams_with_something_else() -> None:
         assert fault.reference and fault.summary and fault.invariant  # noqa: PT018
 
 
+def test_every_report_is_planted_merged_or_impossible_and_only_one_of_these() -> None:
+    reports = read_reports()
+    assert len(set(reports.ids)) == len(reports.ids) == 128
+    places = Counter([*(fault for fault in FAULTS if fault in reports.ids), *reports.merged, *reports.unplanted])
+    assert places == Counter(reports.ids)
+    assert set(reports.merged.values()) <= set(FAULTS)
+    assert all(len(reason) > 20 for reason in reports.unplanted.values())
+    assert len(set(FAULTS) & set(reports.ids)) >= 100
+
+
 def test_an_unknown_fault_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown fault 'F9-99'; known: F1-01, "):
         plant("F9-99")
@@ -52,12 +63,12 @@ def test_f1_01_shifts_everything_after_a_sliced_item() -> None:
     assert [part[:, 0].tolist() for part in (wrong[0], *wrong[2:])] == [[0, 1], [5, 6], [7]]
 
 
-@pytest.mark.parametrize("plant_id", ["mrope-swap-hw", "mrope-delta-ignored"])
+@pytest.mark.parametrize("plant_id", ["mrope-swap-hw", "F4-09"])
 def test_position_faults_change_answers(lively: Any, make_case: Any, picture: Any, plant_id: str) -> None:
     case = make_case("<|vision_start|><|image_pad|><|vision_end|>read", [picture((56, 140), 0)], 5, True)
     expected = lively.oracle.generate(case)
     [answer] = lively.engine(plant=plant_id).generate([case.request("a")])
-    first = 1 if plant_id == "mrope-delta-ignored" else 0
+    first = 1 if plant_id == "F4-09" else 0
     assert answer.logprobs[:first] == pytest.approx(expected.logprobs[:first], abs=1e-3)
     assert abs(answer.logprobs[first] - expected.logprobs[first]) > 1e-2 or answer.output_ids != expected.ids
 
