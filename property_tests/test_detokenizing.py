@@ -11,8 +11,10 @@ VOCABULARY = [bytes([byte]) for byte in range(256)] + ["é".encode(), "🙂".enc
 SPECIAL = [259, 260]
 CUT = [0xC3, 0xE5, 0x9B, 0xBE, 0xF0, 0x9F, 0x99, 0x82, 0xFF, *SPECIAL]
 """Beginnings and ends of characters, and what stands between them."""
+NARROW = [0xE0, 0x9F, 0xA0, 0xED, 0xF0, 0x8F, 0x90, 0xF4]
+"""Bytes that not every continuation byte may follow, and what may and may not."""
 
-ids = st.lists(st.integers(0, 260) | st.sampled_from(CUT), max_size=20)
+ids = st.lists(st.integers(0, 260) | st.sampled_from(CUT) | st.sampled_from(NARROW), max_size=20)
 
 
 def whole(sequence: list[int]) -> str:
@@ -30,6 +32,8 @@ def test_pieces_joined_are_the_whole(stream_text: StreamText, sequence: list[int
 
 @example(sequence=[0x41, 0xFF] * 20)
 @example(sequence=[0xFF] * 40)
+@example(sequence=[0xED, 0xA0, 0xE0, 0x9F, 0xF0, 0x8F, 0xF4, 0x90])
+@example(sequence=[0xED, 259, 0xBF])
 @given(sequence=ids)
 def test_no_text_waits_once_it_is_certain(stream_text: StreamText, sequence: list[int]) -> None:
     """sglang#34740: at most an unfinished character, three bytes of it, may wait, also where U+FFFD comes for ever."""

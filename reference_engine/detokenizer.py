@@ -18,7 +18,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 REPLACEMENT = "\ufffd"
 
@@ -90,11 +90,21 @@ class SpelledText:
         return text[dropped:]
 
 
+class Utf8(codecs.BufferedIncrementalDecoder):
+    """UTF-8 piece by piece. Unlike Python's own, it never holds back half a surrogate (ED A0 to ED BF)."""
+
+    def _buffer_decode(self, data: Any, errors: str, final: bool) -> tuple[str, int]:
+        text, used = codecs.utf_8_decode(data, errors, final)
+        if data[used : used + 1] == b"\xed" and data[used + 1 :] >= b"\xa0":
+            return codecs.utf_8_decode(data, errors, True)
+        return text, used
+
+
 class ReplacingBytes:
     """UTF-8 in which every ill-formed part becomes one U+FFFD."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = Utf8("replace")
 
     def push(self, more: bytes) -> str:
         return self._decoder.decode(more)
@@ -110,7 +120,7 @@ class WholeRun:
         self._start()
 
     def _start(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        self._decoder = Utf8("strict")
         self._text: list[str] = []
         self._length = 0
         self._spoilt = False
@@ -147,7 +157,7 @@ class WindowedText:
 
     def __init__(self, spellings: Spellings, decode: Callable[[list[int]], str]) -> None:
         self._spellings, self._decode = spellings, decode
-        self._boundaries = codecs.getincrementaldecoder("utf-8")("replace")
+        self._boundaries = Utf8("replace")
         self._window: list[int] = []
 
     def push(self, token: int) -> str:

@@ -85,6 +85,13 @@ def test_an_unfinished_character_becomes_one_mark_at_the_end() -> None:
     assert parts == ["a", "", "\ufffd"]
 
 
+@pytest.mark.parametrize("whole_runs", [False, True])
+def test_half_a_surrogate_waits_for_nothing(whole_runs: bool) -> None:
+    """ED A0 begins no character, though Python's own incremental decoder waits for a third byte."""
+    text = SpelledText(Spellings([b"\xed", b"\xa0"], whole_runs=whole_runs))
+    assert [text.push(0), text.push(1), text.finish()] == ["", "\ufffd" * 2, ""]
+
+
 def test_ids_without_a_spelling_add_nothing() -> None:
     text = TextStream(SpelledText(Spellings([b"a"])), ())
     assert [text.push(0), text.push(5000), text.finish()] == ["a", "", ""]
