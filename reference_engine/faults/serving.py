@@ -12,7 +12,7 @@ from reference_engine.sampling_params import SamplingParams
 
 def render_over_ids(body: Any, prompts: Any) -> list[int]:
     """The messages win: the caller's ids are dropped as soon as there is something to render."""
-    return prompts.ids(body.messages) if body.messages else list(body.input_ids)
+    return prompts.ids(body.messages, body.tools) if body.messages else list(body.input_ids)
 
 
 def nulls_and_all(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,18 +17,27 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
 from reference_engine.errors import RequestError
-from reference_engine.server.calls import Desk, Limits
+from reference_engine.server.calls import Desk, Limits, read_body
 from reference_engine.server.chat import ChatPrompts
 from reference_engine.server.completions import read_completions
+from reference_engine.server.control import (
+    AbortBody,
+    DetokenizeBody,
+    TokenizeBody,
+    answer_abort,
+    answer_detokenize,
+    answer_tokenize,
+    probe,
+)
 from reference_engine.server.errors import ClientGone, error_body, error_response, plain_error_body
 from reference_engine.server.metrics import MetricsPage
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
+from reference_engine.server.openapi import body_of, describe_bodies
 from reference_engine.server.predicting import PredictGenerate, answer_predict
 from reference_engine.server.protocol import Body, ChatBody, CompletionBody, GenerateBody
 from reference_engine.server.seams import ServingSeams, plant_serving
@@ -37,6 +46,11 @@ from reference_engine.server.worker import EngineWorker, ServedEngine
 logger = logging.getLogger(__name__)
 PACKAGES = ("vlm-assay", "torch", "transformers", "tokenizers", "numpy", "pillow", "fastapi", "uvicorn")
 CLIENT_CLOSED_REQUEST = 499
+SMALL_BODY = 2**20
+"""Bytes of a body that is never large."""
+BODIES: tuple[type[Body], ...] = (
+    GenerateBody, ChatBody, CompletionBody, PredictGenerate, TokenizeBody, DetokenizeBody, AbortBody,
+)  # fmt: skip
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -53,38 +67,68 @@ def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
         desk.close()
 
     app = FastAPI(title="Assay reference engine", lifespan=lifespan, docs_url=None, redoc_url=None)
-    _add_answers(app, engine, desk, limits, seams)
+    prompts = ChatPrompts(engine.codec)
+    _add_answers(app, engine, desk, limits, seams, prompts)
+    _add_control(app, engine, worker, desk, limits, prompts)
     _add_pages(app, engine, worker, limits)
     _add_errors(app)
     return app
 
 
-def _add_answers(app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits, seams: ServingSeams) -> None:
-    prompts = ChatPrompts(engine.codec)
+def _add_answers(
+    app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits, seams: ServingSeams, prompts: ChatPrompts
+) -> None:
     chat = partial(read_chat, engine=engine, prompts=prompts, seams=seams)
     predict = partial(answer_predict, places=engine, prompts=prompts, max_batch=limits.max_batch)
-    native = partial(read_generate, engine=engine, max_batch=limits.max_batch, seams=seams)
+    native = partial(read_generate, engine=engine, prompts=prompts, max_batch=limits.max_batch, seams=seams)
     completions = partial(read_completions, engine=engine, max_batch=limits.max_batch)
 
-    @app.post("/generate", openapi_extra=_body_of(GenerateBody))
+    @app.post("/generate", openapi_extra=body_of(GenerateBody))
     async def generate(http: HttpRequest) -> Response:
         return await desk.serve(http, native)
 
-    @app.post("/v1/chat/completions", openapi_extra=_body_of(ChatBody))
+    @app.post("/v1/chat/completions", openapi_extra=body_of(ChatBody))
     async def chat_completions(http: HttpRequest) -> Response:
         return await desk.serve(http, chat)
 
-    @app.post("/v1/completions", openapi_extra=_body_of(CompletionBody))
+    @app.post("/v1/completions", openapi_extra=body_of(CompletionBody))
     async def text_completions(http: HttpRequest) -> Response:
         return await desk.serve(http, completions)
 
-    @app.post("/predict", openapi_extra=_body_of(PredictGenerate))
+    @app.post("/predict", openapi_extra=body_of(PredictGenerate))
     async def predict_prompt(http: HttpRequest) -> Response:
         return await desk.tell(http, predict)
 
-    _, schemas = models_json_schema([(body, "validation") for body in BODIES], ref_template=_REFERENCE)
-    make = app.openapi
-    app.openapi = lambda: make() | {"components": {"schemas": schemas["$defs"]}}  # type: ignore[method-assign]
+    describe_bodies(app, BODIES)
+
+
+def _add_control(
+    app: FastAPI, engine: ServedEngine, worker: EngineWorker, desk: Desk, limits: Limits, prompts: ChatPrompts
+) -> None:
+    tokenizing = partial(answer_tokenize, engine=engine, prompts=prompts)
+    detokenizing = partial(answer_detokenize, engine=engine)
+
+    @app.post("/tokenize", openapi_extra=body_of(TokenizeBody))
+    async def tokenize(http: HttpRequest) -> Response:
+        return await desk.tell(http, tokenizing)
+
+    @app.post("/detokenize", openapi_extra=body_of(DetokenizeBody))
+    async def detokenize(http: HttpRequest) -> Response:
+        return await desk.tell(http, detokenizing)
+
+    @app.post("/abort", openapi_extra=body_of(AbortBody))
+    async def abort(http: HttpRequest) -> Response:
+        return JSONResponse(answer_abort(await read_body(http, SMALL_BODY), worker))
+
+    @app.post("/flush_cache")
+    async def flush_cache(http: HttpRequest) -> Response:
+        await worker.flush_cache()
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/health_generate")
+    async def health_generate() -> Response:
+        await probe(engine, worker, limits.health_seconds)
+        return JSONResponse({"status": "ok"})
 
 
 def _add_pages(app: FastAPI, engine: ServedEngine, worker: EngineWorker, limits: Limits) -> None:
@@ -151,12 +195,3 @@ def _add_errors(app: FastAPI) -> None:
         logger.error("%s %s failed", http.method, http.url.path, exc_info=error)
         message = f"the server failed on this call: {type(error).__name__}; its log says where"
         return error_response(500, plain_error_body(500, message))
-
-
-BODIES: tuple[type[Body], ...] = (GenerateBody, ChatBody, CompletionBody, PredictGenerate)
-_REFERENCE = "#/components/schemas/{model}"
-
-
-def _body_of(model: type[Body]) -> dict[str, Any]:
-    schema = {"$ref": _REFERENCE.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

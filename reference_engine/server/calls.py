@@ -33,12 +33,14 @@ DRAINED_LIMITS = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server takes on. ``max_body_mb`` is per call, ``max_calls`` at once, ``max_batch`` prompts a call."""
+    """What one server takes on. ``max_body_mb`` is per call, ``max_calls`` at once, ``max_batch`` prompts a call;
+    ``health_seconds`` is how long ``/health_generate`` waits for a token."""
 
     max_body_mb: int = 64
     max_calls: int = 1024
     max_batch: int = 128
     prepare_threads: int = 2
+    health_seconds: int = 20
 
 
 class Call(Protocol):

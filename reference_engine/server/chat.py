@@ -7,6 +7,7 @@ text is tokenized as it stands.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from reference_engine.server.protocol import (
     ImagePart,
     Message,
     TextPart,
+    Tool,
+    ToolCall,
     VideoBody,
     VideoPart,
     VideoUrlPart,
@@ -42,10 +45,12 @@ class ChatPrompts:
         ends = sorted(map(re.escape, beginnings), key=len, reverse=True)
         self._typed = re.compile("|".join([*reserved, *(f"(?:{end})\\Z" for end in ends)]) or r"(?!)")
 
-    def ids(self, messages: Sequence[Message]) -> list[int]:
+    def ids(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[int]:
         """The prompt's ids, one placeholder an image or video. :class:`RequestError` if the template refuses them."""
         mark = _Mark(self._typed)
-        rendered = self.render([_for_template(message, mark) for message in messages])
+        described = [mark.hide_all(tool.model_dump(exclude_none=True)) for tool in tools or ()]
+        for_template = [_for_template(message, f"messages[{i}]", mark) for i, message in enumerate(messages)]
+        rendered = self.render(for_template, described or None)
         if not mark.hidden:
             return self._codec.encode(rendered)
         ids: list[int] = []
@@ -53,20 +58,23 @@ class ChatPrompts:
             ids += [self._ids[piece]] if i % 2 else self._codec.encode_plain(mark.show(piece))
         return ids
 
-    def render(self, messages: list[dict[str, Any]]) -> str:
-        if self._codec.tokenizer is None:
+    def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> str:
+        tokenizer = self._codec.tokenizer
+        if tokenizer is None:
             raise without_tokenizer("messages", "send input_ids beside them")
-        if not self._codec.tokenizer.chat_template:
+        if not tokenizer.chat_template:
             raise RequestError("messages", "the checkpoint has no chat template; use /generate")
+        if tools and "tools" not in tokenizer.get_chat_template(tools=tools):
+            raise RequestError("tools", "the checkpoint's chat template has no place for them", status=422)
         try:
-            return self._codec.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
         except (TemplateError, TypeError, ValueError) as error:
             raise RequestError("messages", f"the chat template refuses them: {error}") from None
 
 
 def chat_ids(body: ChatBody, prompts: ChatPrompts) -> list[int]:
     """The caller's own ids, which outrank whatever the messages say (sglang#23751); else those of the messages."""
-    return list(body.input_ids) if body.input_ids is not None else prompts.ids(body.messages)
+    return list(body.input_ids) if body.input_ids is not None else prompts.ids(body.messages, body.tools)
 
 
 class _Mark:
@@ -80,6 +88,16 @@ class _Mark:
     def hide(self, text: str) -> str:
         return self._typed.sub(self._replace, text)
 
+    def hide_all(self, value: Any) -> Any:
+        """The same for every text in JSON, keys too."""
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, list):
+            return [self.hide_all(item) for item in value]
+        if isinstance(value, dict):
+            return {self.hide(key): self.hide_all(item) for key, item in value.items()}
+        return value
+
     def show(self, text: str) -> str:
         return re.sub(rf"\ue000{self._nonce}:(\d+)\ue000", lambda found: self.hidden[int(found[1])], text)
 
@@ -88,10 +106,32 @@ class _Mark:
         return f"\ue000{self._nonce}:{len(self.hidden) - 1}\ue000"
 
 
-def _for_template(message: Message, mark: _Mark) -> dict[str, Any]:
-    if isinstance(message.content, str):
-        return {"role": message.role, "content": mark.hide(message.content)}
-    return {"role": message.role, "content": [_part(part, mark) for part in message.content]}
+def _for_template(message: Message, field: str, mark: _Mark) -> dict[str, Any]:
+    content = message.content
+    made: dict[str, Any] = {"role": message.role}
+    if isinstance(content, list):
+        made["content"] = [_part(part, mark) for part in content]
+    else:
+        made["content"] = None if content is None else mark.hide(content)
+    if message.tool_calls:
+        calls = enumerate(message.tool_calls)
+        made["tool_calls"] = [_call(call, f"{field}.tool_calls[{i}]", mark) for i, call in calls]
+    for name in ("name", "tool_call_id"):
+        if (value := getattr(message, name)) is not None:
+            made[name] = mark.hide(value)
+    return made
+
+
+def _call(call: ToolCall, field: str, mark: _Mark) -> dict[str, Any]:
+    """Templates want arguments as an object, OpenAI's clients send them as text."""
+    try:
+        arguments = json.loads(call.function.arguments)
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise RequestError(f"{field}.function.arguments", "is not the text of a JSON object")
+    function = {"name": call.function.name, "arguments": arguments}
+    return mark.hide_all(call.model_dump(include={"id", "type"}, exclude_none=True) | {"function": function})
 
 
 def _part(part: AnyPart, mark: _Mark) -> dict[str, Any]:
@@ -105,7 +145,7 @@ def media_of(messages: Sequence[Message]) -> Media:
     parts = [
         (part, f"messages[{m}].content[{p}]")
         for m, message in enumerate(messages)
-        for p, part in enumerate(message.content)
+        for p, part in enumerate(message.content or ())
         if not isinstance(part, str)
     ]
     images = [(part.image_url.url, f"{at}.image_url.url") for part, at in parts if isinstance(part, ImagePart)]

@@ -33,7 +33,8 @@ def read_completions(raw: bytes, engine: ServedEngine, max_batch: int) -> Comple
     prompts, batched = _prompts(body.prompt)
     if not 1 <= len(prompts) <= max_batch:
         raise RequestError("prompt", f"{len(prompts)} prompts; from 1 to {max_batch} can be sent")
-    prepared = [_prepare(body, prompt, engine, i if batched else None) for i, prompt in enumerate(prompts)]
+    rids = _rids(body.rid, len(prompts), batched)
+    prepared = [_prepare(body, prompt, engine, rids[i], i if batched else None) for i, prompt in enumerate(prompts)]
     return CompletionCall(body, prepared, engine)
 
 
@@ -44,10 +45,22 @@ def _prompts(prompt: str | list[Any]) -> tuple[Sequence[str | list[int]], bool]:
     return prompt, True
 
 
-def _prepare(body: CompletionBody, prompt: str | list[int], engine: ServedEngine, place: int | None) -> Prepared:
+def _rids(rid: str | list[str] | None, count: int, batched: bool) -> list[str]:
+    if rid is None:
+        return [f"cmpl-{uuid.uuid4().hex}" for _ in range(count)]
+    if isinstance(rid, str) == batched or (not isinstance(rid, str) and len(rid) != count):
+        raise RequestError(
+            "rid", f"send a list with an entry for each of {count} prompts" if batched else "not one name"
+        )
+    return [rid] if isinstance(rid, str) else rid
+
+
+def _prepare(
+    body: CompletionBody, prompt: str | list[int], engine: ServedEngine, rid: str, place: int | None
+) -> Prepared:
     try:
         request = Request(
-            request_id=f"cmpl-{uuid.uuid4().hex}",
+            request_id=rid,
             text=prompt if isinstance(prompt, str) else None,
             input_ids=None if isinstance(prompt, str) else prompt,
             sampling=wire_sampling(body),

@@ -19,16 +19,20 @@ from typing import Any
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.sampling_params import SamplingParams
+from reference_engine.server.chat import ChatPrompts, media_of
 from reference_engine.server.errors import error_body
 from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta, running_meta
-from reference_engine.server.protocol import GenerateBody, ProcessorOutputBody, read
+from reference_engine.server.protocol import GenerateBody, Message, ProcessorOutputBody, read
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams, every_field
 from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
 
 _WIRE_NAMES = {"top_logprobs": "top_logprobs_num", "logprob_start": "logprob_start_len"}
-_OWN_FIELD = re.compile(r"(text|input_ids|image_data|video_data|processor_output|sampling_params)(?=$|[^\w,])")
+_FROM_MESSAGES = re.compile(r"^(input_ids(\[\d+\])?|image_data|video_data)$")
+_OWN_FIELD = re.compile(
+    r"(text|input_ids|messages|rid|image_data|video_data|processor_output|sampling_params)(?=$|[^\w,])"
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Prompt:
     index: int | None
     text: str | None
     ids: list[int] | None
+    messages: list[Message] | None
+    rid: str | None
     media: Media
     processor_output: ProcessorOutputBody | None
     sampling: SamplingParams
@@ -46,48 +52,54 @@ class Prompt:
 
     def named(self, field: str) -> str:
         """A field as the caller of the whole list spells it: ``input_ids[3]`` of prompt 1 is ``input_ids[1][3]``."""
-        field = _WIRE_NAMES.get(field, field)
+        field = self.media.named(_WIRE_NAMES.get(field, field))
+        if self.messages is not None:
+            field = _FROM_MESSAGES.sub("messages", field)
         if self.index is None or (field.startswith("sampling_params") and not self.own_sampling):
             return field
         return _OWN_FIELD.sub(rf"\1[{self.index}]", field, count=1)
 
 
 def read_generate(
-    raw: bytes, engine: ServedEngine, max_batch: int, seams: ServingSeams = CLEAN_SERVING
+    raw: bytes, engine: ServedEngine, prompts: ChatPrompts, max_batch: int, seams: ServingSeams = CLEAN_SERVING
 ) -> GenerateCall:
     """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
     arrival = time.perf_counter()
     body = read(GenerateBody, raw)
-    prompts = spread(body, max_batch, seams.sampling_of)
-    prepared = [_prepare(prompt, body, engine, seams) for prompt in prompts]
+    sent = spread(body, max_batch, seams.sampling_of)
+    prepared = [_prepare(prompt, body, engine, prompts, seams) for prompt in sent]
     has_text = engine.codec.tokenizer is not None
-    return GenerateCall(body, prepared, prompts[0].index is not None, arrival, has_text, seams)
+    return GenerateCall(body, prepared, sent[0].index is not None, arrival, has_text, seams)
 
 
 def spread(
     body: GenerateBody, max_batch: int, sampling_of: Callable[[SamplingParams], SamplingParams] = every_field
 ) -> list[Prompt]:
     """The prompts of a body, one or many. A list of prompts has lists of the same length beside it, or nothing."""
-    forms = (body.text is not None) + (body.input_ids is not None)
-    if forms == 2 or (forms == 0 and not isinstance(body.processor_output, ProcessorOutputBody)):
-        raise RequestError("text, input_ids", "give exactly one of them")
-    texts, ids = _many_texts(body.text), _many_ids(body.input_ids)
-    if texts is None and ids is None:
+    _check_forms(body)
+    texts, ids, chats = _many_texts(body.text), _many_ids(body.input_ids), _many_chats(body.messages)
+    given = {
+        name: many for name, many in (("text", texts), ("input_ids", ids), ("messages", chats)) if many is not None
+    }
+    if not given:
         return [_single(body)]
-    field, count = ("text", len(texts)) if texts is not None else ("input_ids", len(ids or ()))
+    [(field, count)] = [(name, len(many)) for name, many in given.items()]
     if not 1 <= count <= max_batch:
         raise RequestError(field, f"{count} prompts; from 1 to {max_batch} can be sent")
     own_sampling = isinstance(body.sampling_params, list)
     images = _entries("image_data", body.image_data, count)
     videos = _entries("video_data", body.video_data, count)
     outputs = _entries("processor_output", body.processor_output, count)
+    rids = _entries("rid", body.rid, count)
     samplings = _entries("sampling_params", body.sampling_params, count, shared=True)
     return [
         Prompt(
             index=i,
             text=None if texts is None else texts[i],
             ids=None if ids is None else ids[i],
-            media=Media.listed(_listed(images[i]), _listed(videos[i])),
+            messages=None if chats is None else chats[i],
+            rid=rids[i],
+            media=Media.listed(_listed(images[i]), _listed(videos[i])) if chats is None else media_of(chats[i]),
             processor_output=outputs[i],
             sampling=sampling_of(samplings[i] or SamplingParams()),
             own_sampling=own_sampling,
@@ -96,12 +108,28 @@ def spread(
     ]
 
 
+def _check_forms(body: GenerateBody) -> None:
+    forms = [name for name in ("text", "input_ids", "messages") if getattr(body, name) is not None]
+    if len(forms) > 1 or (not forms and not isinstance(body.processor_output, ProcessorOutputBody)):
+        raise RequestError("text, input_ids, messages", "give exactly one of them")
+    if body.messages is not None:
+        for name in ("image_data", "video_data"):
+            if getattr(body, name) is not None:
+                raise RequestError(name, "was sent beside messages; send media as parts of them")
+    elif body.tools is not None:
+        raise RequestError("tools", "go through the chat template; send messages")
+
+
 def _many_texts(text: str | list[str] | None) -> list[str] | None:
     return text if isinstance(text, list) else None
 
 
 def _many_ids(ids: list[int] | list[list[int]] | None) -> list[list[int]] | None:
     return [part for part in ids if isinstance(part, list)] if ids and isinstance(ids[0], list) else None
+
+
+def _many_chats(messages: list[Message] | list[list[Message]] | None) -> list[list[Message]] | None:
+    return [part for part in messages if isinstance(part, list)] if messages and isinstance(messages[0], list) else None
 
 
 def _single(body: GenerateBody) -> Prompt:
@@ -118,8 +146,11 @@ def _single(body: GenerateBody) -> Prompt:
     if isinstance(body.processor_output, list):
         raise RequestError("processor_output", "a list was sent, but one prompt")
     sampling = body.sampling_params or SamplingParams()
-    media = Media.listed(sent["image_data"], sent["video_data"])
-    return Prompt(None, text, ids, media, body.processor_output, sampling, own_sampling=False)
+    if isinstance(body.rid, list):
+        raise RequestError("rid", "a list was sent, but one prompt")
+    messages: Any = body.messages
+    media = Media.listed(sent["image_data"], sent["video_data"]) if messages is None else media_of(messages)
+    return Prompt(None, text, ids, messages, body.rid, media, body.processor_output, sampling, own_sampling=False)
 
 
 def _entries(field: str, value: Any, count: int, *, shared: bool = False) -> list[Any]:
@@ -135,14 +166,25 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _prepare(prompt: Prompt, body: GenerateBody, engine: ServedEngine, seams: ServingSeams) -> Prepared:
+def prompt_ids(prompt: Prompt, body: GenerateBody, prompts: ChatPrompts) -> list[int] | None:
+    """The prompt's ids as sent, or those of its messages; None of a text."""
+    if prompt.messages is None:
+        return prompt.ids
+    if not prompt.messages:
+        raise RequestError("messages", "there are none; send at least one")
+    return prompts.ids(prompt.messages, body.tools)
+
+
+def _prepare(
+    prompt: Prompt, body: GenerateBody, engine: ServedEngine, prompts: ChatPrompts, seams: ServingSeams
+) -> Prepared:
     try:
         prompt.media.check(engine)
         _check_lengths(prompt, engine)
         request = Request(
-            request_id=uuid.uuid4().hex,
+            request_id=prompt.rid or uuid.uuid4().hex,
             text=prompt.text,
-            input_ids=prompt.ids,
+            input_ids=prompt_ids(prompt, body, prompts),
             images=prompt.media.read_images(engine.config, seams.load_image),
             videos=prompt.media.read_videos(engine.config),
             processor_output=read_processor_output(prompt.processor_output),

@@ -38,7 +38,7 @@ def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: Ser
     try:
         media.check(engine)
         request = Request(
-            request_id=f"chatcmpl-{uuid.uuid4().hex}",
+            request_id=body.rid or f"chatcmpl-{uuid.uuid4().hex}",
             input_ids=seams.chat_ids(body, prompts),
             images=media.read_images(engine.config, seams.load_image),
             videos=media.read_videos(engine.config),
@@ -62,6 +62,8 @@ def check_model(model: str | None, engine: ServedEngine) -> None:
 def _check_combinations(body: ChatBody) -> None:
     if not body.messages and body.input_ids is None:
         raise RequestError("messages", "there are none; send at least one, or the prompt as input_ids")
+    if body.tools and body.input_ids is not None:
+        raise RequestError("tools", "go through the chat template, and input_ids outrank it; leave one of them out")
     if body.logprob_start_len is not None and not body.return_meta_info:
         raise RequestError("logprob_start_len", "needs return_meta_info: that is where prompt log-probabilities are")
     for name in ("return_prompt_token_ids", "return_meta_info"):

@@ -21,7 +21,7 @@ from reference_engine.request import Request
 from reference_engine.server.chat import ChatPrompts, chat_ids, media_of
 from reference_engine.server.media import Media, Places
 from reference_engine.server.meta_info import given
-from reference_engine.server.native import Prompt, spread
+from reference_engine.server.native import Prompt, prompt_ids, spread
 from reference_engine.server.protocol import ChatBody, GenerateBody, read
 
 
@@ -47,10 +47,10 @@ def answer_predict(raw: bytes, places: Places, prompts: ChatPrompts, max_batch: 
     body = read(PredictGenerate, raw)
     found = spread(body, max_batch)
     if found[0].index is None:
-        return _one(found[0], body, body.image_sizes, body.video_sizes, places)
+        return _one(found[0], body, body.image_sizes, body.video_sizes, places, prompts)
     images = _each("image_sizes", body.image_sizes, len(found))
     videos = _each("video_sizes", body.video_sizes, len(found))
-    return [_one(prompt, body, images[i], videos[i], places) for i, prompt in enumerate(found)]
+    return [_one(prompt, body, images[i], videos[i], places, prompts) for i, prompt in enumerate(found)]
 
 
 def _each(field: str, sizes: list[Any] | None, count: int) -> list[Any]:
@@ -60,16 +60,21 @@ def _each(field: str, sizes: list[Any] | None, count: int) -> list[Any]:
 
 
 def _is_chat(raw: bytes) -> bool:
+    """Whether it holds messages, and nothing that only ``/generate`` takes."""
     try:
-        return "messages" in json.loads(raw)
-    except (ValueError, TypeError):
+        sent = json.loads(raw)
+    except (ValueError, RecursionError):
         return False
+    own = GenerateBody.model_fields.keys() - ChatBody.model_fields.keys()
+    return isinstance(sent, dict) and "messages" in sent and not own & sent.keys()
 
 
-def _one(prompt: Prompt, body: PredictGenerate, images: Any, videos: Any, places: Places) -> dict[str, Any]:
+def _one(
+    prompt: Prompt, body: PredictGenerate, images: Any, videos: Any, places: Places, prompts: ChatPrompts
+) -> dict[str, Any]:
     try:
         slots = _slots(prompt.media, images, videos, places)
-        request = Request("predict", text=prompt.text, input_ids=prompt.ids, want_evidence=True)
+        request = Request("predict", text=prompt.text, input_ids=prompt_ids(prompt, body, prompts), want_evidence=True)
         return _told(places, request, slots, body.return_positions)
     except RequestError as error:
         raise RequestError(prompt.named(error.field), error.message, status=error.status) from None

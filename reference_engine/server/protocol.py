@@ -12,7 +12,17 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.errors import from_validation
@@ -43,16 +53,20 @@ def read(model: type[AnyBody], raw: bytes) -> AnyBody:
         raise from_validation(model, invalid) from None
 
 
-def _list_or_one(value: Any) -> str:
+def list_or_one(value: Any) -> str:
     return ":list" if isinstance(value, list) else ":one"
 
 
-def _lists_or_ids(value: Any) -> str:
+def lists_or_ids(value: Any) -> str:
     return ":lists" if isinstance(value, list) and value and isinstance(value[0], list) else ":ids"
 
 
 def _entry_kind(value: Any) -> str:
-    return ":none" if value is None else _list_or_one(value)
+    return ":none" if value is None else list_or_one(value)
+
+
+def _unless_null(choose: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda value: ":none" if value is None else choose(value)
 
 
 def _sampling(value: Any) -> Any:
@@ -85,17 +99,24 @@ Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 OneText = Annotated[str, Tag(":one")]
 ManyTexts = Annotated[list[str], Tag(":list")]
 FramesPerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NoImage = Annotated[None, Tag(":none")]
-ImageEntry = Annotated[NoImage | OneText | ManyTexts, Discriminator(_entry_kind)]
+NotGiven = Annotated[None, Tag(":none")]
+ImageEntry = Annotated[NotGiven | OneText | ManyTexts, Discriminator(_entry_kind)]
 ManyImageEntries = Annotated[list[ImageEntry], Tag(":list")]
 OneIds = Annotated[list[int], Tag(":ids")]
 ManyIds = Annotated[list[list[int]], Tag(":lists")]
+TextsField = Annotated[NotGiven | OneText | ManyTexts, Discriminator(_unless_null(list_or_one))]
+Rid = Annotated[str, Field(min_length=1, max_length=200)]
+"""A request's name, given by the caller: see ``/abort``."""
+RidsField = Annotated[
+    NotGiven | Annotated[Rid, Tag(":one")] | Annotated[list[Rid], Tag(":list")],
+    Discriminator(_unless_null(list_or_one)),
+]
 
 
 class VideoBody(Body):
     """Frames in order, all of one size; none is left out or repeated."""
 
-    frames: Annotated[OneText | ManyTexts, Discriminator(_list_or_one)]
+    frames: Annotated[OneText | ManyTexts, Discriminator(list_or_one)]
     """Images, each as in ``image_data``. Or one string: an animated GIF, PNG or WebP, or ``data:video/jpeg;base64,``
     with commas between the frames."""
     fps: FramesPerSecond | None = None
@@ -104,12 +125,8 @@ class VideoBody(Body):
 
 OneVideo = Annotated[VideoBody, Tag(":one")]
 ManyVideos = Annotated[list[VideoBody], Tag(":list")]
-VideoEntry = Annotated[NoImage | OneVideo | ManyVideos, Discriminator(_entry_kind)]
+VideoEntry = Annotated[NotGiven | OneVideo | ManyVideos, Discriminator(_entry_kind)]
 ManyVideoEntries = Annotated[list[VideoEntry], Tag(":list")]
-
-
-def _unless_null(choose: Callable[[Any], str]) -> Callable[[Any], str]:
-    return lambda value: ":none" if value is None else choose(value)
 
 
 class TensorBody(Body):
@@ -131,31 +148,6 @@ class ProcessorOutputBody(Body):
 
 OneOutput = Annotated[ProcessorOutputBody, Tag(":one")]
 ManyOutputs = Annotated[list[ProcessorOutputBody | None], Tag(":list")]
-
-
-class GenerateBody(Body):
-    """``POST /generate``. ``text`` as a list, or ``input_ids`` as a list of lists, asks for several answers at once."""
-
-    text: Annotated[NoImage | OneText | ManyTexts, Discriminator(_unless_null(_list_or_one))] = None
-    """The prompt with special tokens written out, one image placeholder an image."""
-    input_ids: Annotated[NoImage | OneIds | ManyIds, Discriminator(_unless_null(_lists_or_ids))] = None
-    image_data: Annotated[NoImage | OneText | ManyImageEntries, Discriminator(_unless_null(_list_or_one))] = None
-    """Data URIs or base64. For a list of prompts: a list with an entry for each."""
-    video_data: Annotated[NoImage | OneVideo | ManyVideoEntries, Discriminator(_unless_null(_list_or_one))] = None
-    """Videos, nested as images are."""
-    processor_output: Annotated[NoImage | OneOutput | ManyOutputs, Discriminator(_unless_null(_list_or_one))] = None
-    """What a Hugging Face processor made of the prompt already. May stand alone; its ids are the prompt then."""
-    sampling_params: Annotated[NoImage | OneSampling | ManySamplings, Discriminator(_unless_null(_list_or_one))] = None
-    return_logprob: bool = False
-    top_logprobs_num: Integer = 0
-    """Likeliest tokens to report in each place that has a log-probability."""
-    logprob_start_len: Integer = -1
-    """First position of the prompt whose log-probability is wanted; -1: of none. Counted in the prompt as run, with
-    placeholders expanded (strands-sglang#33). The first position and those of image features are null."""
-    return_prompt_token_ids: bool = False
-    """``meta_info.prompt_token_ids``: the prompt's ids as run, placeholders expanded."""
-    return_evidence: bool = False
-    stream: bool = False
 
 
 class TextPart(Body):
@@ -216,9 +208,88 @@ Part = Annotated[
 ]
 
 
+class FunctionCall(Body):
+    name: str
+    arguments: str
+    """A JSON object, as text."""
+
+
+class ToolCall(Body):
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
 class Message(Body):
-    role: Literal["system", "user", "assistant"]
-    content: Annotated[OneText | Annotated[list[Part], Tag(":list")], Discriminator(_list_or_one)]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[NotGiven | OneText | Annotated[list[Part], Tag(":list")], Discriminator(_entry_kind)] = None
+    """Only an assistant's with ``tool_calls`` may be left out."""
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Message:
+        for name, role in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
+            if getattr(self, name) is not None and self.role != role:
+                raise ValueError(f"{name} is for role {role!r}, not {self.role!r}")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is missing")
+        return self
+
+
+class FunctionTool(Body):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    type: Literal["function"]
+    function: FunctionTool
+
+
+ToolsField = list[Tool] | None
+MessagesField = list[Message] | None
+OneChat = Annotated[list[Message], Tag(":messages")]
+ManyChats = Annotated[list[list[Message]], Tag(":lists")]
+
+
+def _lists_or_messages(value: Any) -> str:
+    return ":lists" if lists_or_ids(value) == ":lists" else ":messages"
+
+
+class GenerateBody(Body):
+    """``POST /generate``. ``text`` as a list, or ``input_ids`` or ``messages`` as a list of lists, asks for several
+    answers at once."""
+
+    text: TextsField = None
+    """The prompt with special tokens written out, one image placeholder an image."""
+    input_ids: Annotated[NotGiven | OneIds | ManyIds, Discriminator(_unless_null(lists_or_ids))] = None
+    messages: Annotated[NotGiven | OneChat | ManyChats, Discriminator(_unless_null(_lists_or_messages))] = None
+    """A chat, which the checkpoint's template makes the prompt of; media are parts of its messages."""
+    tools: ToolsField = None
+    """Functions that the chat template tells the model of, as OpenAI writes them."""
+    image_data: Annotated[NotGiven | OneText | ManyImageEntries, Discriminator(_unless_null(list_or_one))] = None
+    """Data URIs or base64. For a list of prompts: a list with an entry for each."""
+    video_data: Annotated[NotGiven | OneVideo | ManyVideoEntries, Discriminator(_unless_null(list_or_one))] = None
+    """Videos, nested as images are."""
+    processor_output: Annotated[NotGiven | OneOutput | ManyOutputs, Discriminator(_unless_null(list_or_one))] = None
+    """What a Hugging Face processor made of the prompt already. May stand alone; its ids are the prompt then."""
+    rid: RidsField = None
+    """The request's own name, for ``/abort``; for a list of prompts, a list. Made up if left out."""
+    sampling_params: Annotated[NotGiven | OneSampling | ManySamplings, Discriminator(_unless_null(list_or_one))] = None
+    return_logprob: bool = False
+    top_logprobs_num: Integer = 0
+    """Likeliest tokens to report in each place that has a log-probability."""
+    logprob_start_len: Integer = -1
+    """First position of the prompt whose log-probability is wanted; -1: of none. Counted in the prompt as run, with
+    placeholders expanded (strands-sglang#33). The first position and those of image features are null."""
+    return_prompt_token_ids: bool = False
+    """``meta_info.prompt_token_ids``: the prompt's ids as run, placeholders expanded."""
+    return_evidence: bool = False
+    stream: bool = False
 
 
 def _or_none_sent(value: Any) -> Any:
@@ -235,7 +306,7 @@ _OPENAI_TYPES: dict[Any, Any] = {
     int: Integer,
     int | None: Integer,
     tuple[int, ...]: list[int],
-    tuple[str, ...]: Annotated[NoImage | OneText | ManyTexts, Discriminator(_unless_null(_list_or_one))],
+    tuple[str, ...]: TextsField,
     Mapping[int, float]: dict[int, float],
 }
 
@@ -265,6 +336,8 @@ class CompletionBody(OpenAISampling):
     model: str | None = None
     prompt: Annotated[OneText | ManyTexts | OneIds | ManyIds, Discriminator(_prompt_kind)]
     """Text with special tokens written out, or token ids; or a list of either, for several prompts at once."""
+    rid: RidsField = None
+    """The requests' own names, for ``/abort``: a string, or for a list of prompts a list."""
     logprobs: Integer | None = None
     """Log-probabilities of the tokens, with so many of the likeliest in each place."""
     echo: Literal[False] | None = None
@@ -280,6 +353,12 @@ class ChatBody(OpenAISampling):
     model: str | None = None
     messages: Annotated[list[Message], BeforeValidator(_or_none_sent)] = Field(default_factory=list)
     """May be left out beside ``input_ids``; images are taken from them all the same."""
+    tools: ToolsField = None
+    """Functions that the chat template tells the model of. Calls in the answer are text like any other."""
+    tool_choice: Literal["auto"] | None = None
+    """The model decides: an answer is never forced into a call."""
+    rid: Rid | None = None
+    """The request's own name, for ``/abort``, in place of one made up."""
     input_ids: list[int] | None = None
     """The prompt, one placeholder an image or expanded already: nothing is rendered or tokenized."""
     processor_output: ProcessorOutputBody | None = None

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,8 @@ class ServedEngine(Protocol):
     def abort(self, request_id: str) -> None: ...
 
     def has_work(self) -> bool: ...
+
+    def flush_cache(self) -> None: ...
 
     def counters(self) -> Mapping[str, float]: ...
 
@@ -113,6 +116,8 @@ class EngineWorker:
         self.failure: BaseException | None = None
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: dict[Key, Run] = {}
+        self._errands: set[asyncio.Future[None]] = set()
+        """Commands that somebody waits for."""
         self._thread = threading.Thread(target=self._work, name="assay-engine", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
@@ -135,13 +140,39 @@ class EngineWorker:
         self._end_all("the server is shutting down")
 
     def run(self, prepared: Sequence[Prepared]) -> Run:
-        """Submit requests together, so that they can meet in one batch."""
-        if not self.alive or self._stopping:
-            raise EngineStopped(self.why_stopped())
+        """Submit requests together, so that they can meet in one batch. Raises (409) where a name is taken."""
+        self._check_alive()
+        names = Counter(p.request.request_id for p in prepared) + Counter({key[0] for key in self._waiting})
+        for p in prepared:
+            if names[p.request.request_id] > 1:
+                raise RequestError("rid", f"{p.request.request_id!r} is the name of another request", status=409)
         run = Run([key for p in prepared for key in p.keys], self._abort)
         self._waiting |= dict.fromkeys(run.keys, run)
         self._commands.put(partial(self._submit, list(prepared)))
         return run
+
+    def abort(self, request_ids: Iterable[str] | None) -> list[str]:
+        """End these requests, or all of them; their clients get what was made. Returns those that were running."""
+        running = {key[0] for key in self._waiting}
+        ended = sorted(running if request_ids is None else running.intersection(request_ids))
+        for request_id in ended:
+            self._commands.put(partial(self.engine.abort, request_id))
+        return ended
+
+    async def flush_cache(self) -> None:
+        """Returns when it is done, which is between two steps."""
+        self._check_alive()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._errands.add(done)
+        self._commands.put(partial(self._flush, done))
+        try:
+            await done
+        finally:
+            self._errands.discard(done)
+
+    def _check_alive(self) -> None:
+        if not self.alive or self._stopping:
+            raise EngineStopped(self.why_stopped())
 
     def why_stopped(self) -> str:
         if self.failure is not None:
@@ -166,6 +197,9 @@ class EngineWorker:
         self._waiting.clear()
         for run in runs.values():
             run.put(EngineStopped(why))
+        for errand in self._errands:
+            if not errand.done():
+                errand.set_exception(EngineStopped(why))
 
     # -- called on the engine's thread
 
@@ -192,6 +226,10 @@ class EngineWorker:
                 return False
             command()
 
+    def _flush(self, done: asyncio.Future[None]) -> None:
+        self.engine.flush_cache()
+        self._on_loop(_settle, done)
+
     def _submit(self, prepared: Sequence[Prepared]) -> None:
         for p in prepared:
             try:
@@ -202,6 +240,11 @@ class EngineWorker:
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def _refused(key: Key, error: RequestError) -> StepOutput:

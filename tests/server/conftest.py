@@ -74,6 +74,7 @@ class EchoEngine:
         self.go.set()
         self.threads: set[str] = set()
         self.aborted: list[str] = []
+        self.flushed = 0
         self.batches: list[int] = []
         self._running: dict[tuple[str, int], tuple[Request, list[int], list[int]]] = {}
         self._outputs: list[StepOutput] = []
@@ -105,6 +106,10 @@ class EchoEngine:
             self.aborted.append(request_id)
             answer = self._answer(key[1], *self._running.pop(key), "abort")
             self._outputs.append(StepOutput(request_id, [], "", answer, key[1]))
+
+    def flush_cache(self) -> None:
+        self._note()
+        self.flushed += 1
 
     def has_work(self) -> bool:
         return bool(self._running or self._outputs)

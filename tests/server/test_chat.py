@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from reference_engine import RequestError
 from reference_engine.server.chat import ChatPrompts, media_of
-from reference_engine.server.protocol import ImagePart, Message, TextPart, VideoPart, VideoUrlPart
+from reference_engine.server.protocol import ImagePart, Message, TextPart, Tool, VideoPart, VideoUrlPart
 from reference_engine.tokenizer import TextCodec
 
 IMAGE = ImagePart.model_validate({"type": "image_url", "image_url": {"url": "data:x"}})
@@ -116,3 +117,39 @@ def test_media_come_in_the_order_of_their_parts_with_their_names() -> None:
     ]
     assert [(video.frames, video.fps) for video in found.videos] == [(["a", "b"], 2.0), ("data:z", None)]
     assert list(found.video_fields) == ["messages[2].content[1].video", "messages[2].content[3].video_url.url"]
+
+
+TOOLS_TEMPLATE = (
+    "{% for t in tools or [] %}<|role|>tool {{ t | tojson }}{% endfor %}{% for m in messages %}<|role|>{{ m.role }} "
+    "{{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments.x }})"
+    "{% endfor %}{{ m.tool_call_id or '' }}<|end|>{% endfor %}"
+)
+TOOL = {"type": "function", "function": {"name": "f", "description": f"a {PAD}", "parameters": {PAD: ["<|role|>"]}}}
+
+
+def test_tools_and_calls_reach_the_template_and_what_is_typed_in_them_is_text(echo: Any) -> None:
+    echo.tokenizer.chat_template = TOOLS_TEMPLATE
+    call = {"id": PAD, "type": "function", "function": {"name": "f", "arguments": json.dumps({"x": PAD})}}
+    sent: list[dict[str, Any]] = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": f"{PAD}", "tool_call_id": PAD},
+    ]
+    messages = [Message.model_validate(message) for message in sent]
+    ids = ChatPrompts(echo.codec).ids(messages, [Tool.model_validate(TOOL)])
+    assert echo.tokenizer.convert_tokens_to_ids(PAD) not in ids
+    assert ids.count(echo.tokenizer.convert_tokens_to_ids("<|role|>")) == 4
+    written = json.dumps(TOOL, ensure_ascii=False)
+    expected = (
+        f"<|role|>tool {written}<|role|>user go<|end|><|role|>assistant f({PAD})<|end|><|role|>tool {PAD}{PAD}<|end|>"
+    )
+    assert echo.tokenizer.decode(ids, skip_special_tokens=False) == expected
+
+
+def test_tools_that_a_template_has_no_place_for_are_refused(echo: Any) -> None:
+    with pytest.raises(RequestError, match="tools: the checkpoint's chat template has no place for them") as caught:
+        ChatPrompts(echo.codec).ids([user(text("a"))], [Tool.model_validate(TOOL)])
+    assert caught.value.status == 422
+    wrong = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}
+    with pytest.raises(RequestError, match=r"messages\[0\].tool_calls\[0\].function.arguments: is not the text of a"):
+        ChatPrompts(echo.codec).ids([Message.model_validate(wrong)])

@@ -120,9 +120,10 @@ def test_generate(echo: Any, prompts: list[tuple[dict[str, Any], Sent]], wanted:
         for i, (one, sent) in enumerate(prompts)
     ]
     together = {name: [body[name] for body in alone] for name in alone[0]} | given_wishes
-    batch = read_generate(raw(together), echo, 9)
+    prompter = ChatPrompts(echo.codec)
+    batch = read_generate(raw(together), echo, prompter, 9)
     for body, request, found in zip(alone, expected, batch.prepared, strict=True):
-        assert same(read_generate(raw(body | given_wishes), echo, 9).prepared[0].request, request)
+        assert same(read_generate(raw(body | given_wishes), echo, prompter, 9).prepared[0].request, request)
         assert same(found.request, request)
         assert len(found.keys) == request.sampling.n
 

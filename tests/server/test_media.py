@@ -160,7 +160,7 @@ def test_refusals_name_the_video(client: httpx2.Client, engine: Engine, uri: Uri
     at = "messages[0].content[0]"
     cases: list[tuple[str, dict[str, Any], int, str]] = [
         ("/generate", {"text": slot, "video_data": [clip] * 3}, 413, "video_data"),
-        ("/generate", {"text": slot, "video_data": odd}, 400, "video_data[0]"),
+        ("/generate", {"text": slot, "video_data": odd}, 400, "video_data[0].frames"),
         ("/generate", {"text": slot, "video_data": [clip, clip]}, 422, "text"),
         (
             "/generate",

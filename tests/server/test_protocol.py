@@ -141,8 +141,8 @@ def test_prompts_of_a_list_get_their_own_images_and_know_their_place() -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
-        ({"text": None}, "text, input_ids", "exactly one"),
-        ({"input_ids": [1]}, "text, input_ids", "exactly one"),
+        ({"text": None}, "text, input_ids, messages", "exactly one"),
+        ({"input_ids": [1]}, "text, input_ids, messages", "exactly one"),
         ({"text": []}, "text", "0 prompts; from 1 to 3"),
         ({"text": ["a"] * 4}, "text", "4 prompts; from 1 to 3"),
         ({"text": ["a", "b"], "image_data": ["u"]}, "image_data", "1 entries for 2 prompts"),

@@ -172,12 +172,26 @@ def test_a_server_without_a_tokenizer_serves_ids_and_names_what_it_cannot(
     assert [entry["token"] for entry in choice["logprobs"]["content"]] == [
         f"token_id:{token}" for token in choice["meta_info"]["output_ids"]
     ]
+    completion = {"prompt": ids[:1], "max_tokens": 3, "logprobs": 1, "n": 2}
+    first, second = ids_only.post("/v1/completions", json=completion).json()["choices"]
+    assert first["text"] == second["text"] == ""
+    assert [name.partition(":")[0] for name in first["logprobs"]["tokens"]] == ["token_id"] * 3
+    assert ids_only.post("/predict", json={"input_ids": ids, "image_sizes": [[84, 56]]}).status_code == 200
+    for path in ("/health", "/health_generate", "/metrics", "/server_info", "/v1/models"):
+        assert ids_only.get(path).status_code == 200
     refused = [
         ("/generate", {"text": "a"}, "text"),
         ("/generate", {"text": ["a"]}, "text[0]"),
         ("/generate", {"input_ids": [5], "sampling_params": {"stop": "x"}}, "sampling_params.stop"),
         (CHAT, {"messages": [{"role": "user", "content": "a"}]}, "messages"),
         (CHAT, {"input_ids": [5], "stop": "x"}, "stop"),
+        ("/generate", {"messages": [{"role": "user", "content": "a"}]}, "messages"),
+        ("/v1/completions", {"prompt": "a"}, "prompt"),
+        ("/v1/completions", {"prompt": [5], "stop": ["x"]}, "stop"),
+        ("/predict", {"text": "a"}, "text"),
+        ("/tokenize", {"prompt": "a"}, "prompt"),
+        ("/tokenize", {"messages": [{"role": "user", "content": "a"}]}, "messages"),
+        ("/detokenize", {"tokens": [5]}, "tokens"),
     ]
     for path, wrong, param in refused:
         answer = ids_only.post(path, json=wrong)
