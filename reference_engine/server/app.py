@@ -21,7 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
 from reference_engine.errors import RequestError
-from reference_engine.server.calls import Desk, Limits, read_body
+from reference_engine.server.bodies import read_small_body
+from reference_engine.server.calls import Desk
 from reference_engine.server.chat import ChatPrompts
 from reference_engine.server.completions import read_completions
 from reference_engine.server.control import (
@@ -34,6 +35,7 @@ from reference_engine.server.control import (
     probe,
 )
 from reference_engine.server.errors import ClientGone, error_body, error_response, plain_error_body
+from reference_engine.server.limits import Limits
 from reference_engine.server.metrics import MetricsPage
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
@@ -46,8 +48,6 @@ from reference_engine.server.worker import EngineWorker, ServedEngine
 logger = logging.getLogger(__name__)
 PACKAGES = ("vlm-assay", "torch", "transformers", "tokenizers", "numpy", "pillow", "fastapi", "uvicorn")
 CLIENT_CLOSED_REQUEST = 499
-SMALL_BODY = 2**20
-"""Bytes of a body that is never large."""
 BODIES: tuple[type[Body], ...] = (
     GenerateBody, ChatBody, CompletionBody, PredictGenerate, TokenizeBody, DetokenizeBody, AbortBody,
 )  # fmt: skip
@@ -118,7 +118,7 @@ def _add_control(
 
     @app.post("/abort", openapi_extra=body_of(AbortBody))
     async def abort(http: HttpRequest) -> Response:
-        return JSONResponse(answer_abort(await read_body(http, SMALL_BODY), worker))
+        return JSONResponse(answer_abort(await read_small_body(http, limits), worker))
 
     @app.post("/flush_cache")
     async def flush_cache(http: HttpRequest) -> Response:

@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -20,27 +20,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.types import Receive, Scope, Send
 
 from reference_engine.errors import RequestError
-from reference_engine.request import Answer, StepOutput
+from reference_engine.request import Answer, Request, StepOutput
+from reference_engine.server.bodies import check_keys, check_structure, read_body
 from reference_engine.server.errors import ClientGone, EngineStopped, error_body, error_response
+from reference_engine.server.limits import Limits
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.worker import EngineWorker, Prepared, Run
 
 T = TypeVar("T")
 DONE = "data: [DONE]\n\n"
-DRAINED_LIMITS = 4
-"""A body that is too large is read, up to this many times the limit, before it is refused: the client sees why."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one server takes on. ``max_body_mb`` is per call, ``max_calls`` at once, ``max_batch`` prompts a call;
-    ``health_seconds`` is how long ``/health_generate`` waits for a token."""
-
-    max_body_mb: int = 64
-    max_calls: int = 1024
-    max_batch: int = 128
-    prepare_threads: int = 2
-    health_seconds: int = 20
 
 
 class Call(Protocol):
@@ -68,6 +56,8 @@ class Desk:
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.prepare_threads, thread_name_prefix="assay-prepare")
         self._calls = 0
+        self._held = 0
+        """Bytes of bodies and decoded pictures of the calls being served."""
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -75,8 +65,8 @@ class Desk:
     async def serve(self, http: HttpRequest, read: Callable[[bytes], Call]) -> Response:
         with ExitStack() as stack:
             stack.enter_context(self._seat())
-            raw = await read_body(http, self._limits.max_body_mb * 2**20)
-            call = await unless_gone(http, self._seams.offload(self._pool, read, raw))
+            call = await self._understood(http, read, stack)
+            stack.enter_context(self._holding(sum(picture_bytes(p.request) for p in call.prepared)))
             run = self._worker.run(call.prepared)
             stack.callback(run.close)
             if not call.stream:
@@ -89,20 +79,52 @@ class Desk:
 
     async def tell(self, http: HttpRequest, make: Callable[[bytes], Any]) -> Response:
         """For what the engine's thread is not needed: ``make`` turns the body into the answer."""
-        with self._seat():
-            raw = await read_body(http, self._limits.max_body_mb * 2**20)
-            work = asyncio.get_running_loop().run_in_executor(self._pool, make, raw)
-            return JSONResponse(await unless_gone(http, work))
+        with ExitStack() as stack:
+            stack.enter_context(self._seat())
+            return JSONResponse(await self._understood(http, make, stack))
+        raise AssertionError("unreachable")
+
+    async def _understood(self, http: HttpRequest, read: Callable[[bytes], T], stack: ExitStack) -> T:
+        """What ``read`` makes of the body, in a thread. The body's bytes are counted as held until ``stack`` closes."""
+        raw = await read_body(http, self._limits)
+        stack.enter_context(self._holding(len(raw)))
+        work = partial(_read_checked, read=read, limits=self._limits)
+        return await unless_gone(http, self._seams.offload(self._pool, work, raw))
 
     @contextmanager
     def _seat(self) -> Iterator[None]:
-        if self._calls >= self._limits.max_calls:
+        limits, held = self._limits, self._held >> 20
+        if self._calls >= limits.max_calls:
             raise RequestError("server", f"{self._calls} calls are being served already; try again later", status=503)
+        if held >= limits.max_held_mb:
+            message = f"calls being served hold {held} MB already, of {limits.max_held_mb}; try again later"
+            raise RequestError("server", message, status=503)
         self._calls += 1
         try:
             yield
         finally:
             self._calls -= 1
+
+    @contextmanager
+    def _holding(self, size: int) -> Iterator[None]:
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
+
+
+def _read_checked(raw: bytes, *, read: Callable[[bytes], T], limits: Limits) -> T:
+    check_structure(raw, limits)
+    made = read(raw)
+    check_keys(raw)
+    return made
+
+
+def picture_bytes(request: Request) -> int:
+    """Of its pictures as they are held while it waits, decoded: three bytes a pixel."""
+    pictures = [*request.images, *(frame for video in request.videos for frame in video.frames)]
+    return sum(3 * picture.width * picture.height for picture in pictures)
 
 
 class EventStream(StreamingResponse):
@@ -115,21 +137,6 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._held:
             await super().__call__(scope, receive, send)
-
-
-async def read_body(http: HttpRequest, limit: int) -> bytes:
-    """The body, or a refusal (413) once all of it has gone by unkept."""
-    kept = bytearray()
-    size = 0
-    async for chunk in http.stream():
-        size += len(chunk)
-        if size <= limit:
-            kept += chunk
-        elif size > limit * DRAINED_LIMITS:
-            break
-    if size > limit:
-        raise RequestError("body", f"more than {limit} bytes", status=413)
-    return bytes(kept)
 
 
 async def unless_gone(http: HttpRequest, work: Awaitable[T]) -> T:

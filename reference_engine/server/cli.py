@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from reference_engine.config import EngineConfig
 from reference_engine.errors import ConfigError
 from reference_engine.sentinels import resolve_model
-from reference_engine.server.calls import Limits
+from reference_engine.server.limits import Limits
 from reference_engine.server.listening import Listener, ListenError, serve
 
 NOT_STARTED, INTERRUPTED = 2, 130
@@ -104,9 +104,10 @@ def build_parser() -> argparse.ArgumentParser:
     for name, hint in get_type_hints(EngineConfig).items():
         engine.add_argument(_flag(name), metavar=_metavar(name, hint), help=_help(EngineConfig, name, meanings))
     limits = parser.add_argument_group("limits")
+    meanings = _meanings(Limits)
     for name in get_type_hints(Limits):
         limits.add_argument(
-            _flag(name), type=_positive, default=getattr(Limits, name), metavar="N", help="(default: %(default)s)"
+            _flag(name), type=_positive, default=getattr(Limits, name), metavar="N", help=_help(Limits, name, meanings)
         )
     return parser
 

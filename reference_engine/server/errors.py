@@ -1,6 +1,7 @@
 """Errors on the wire: always ``{"error": {"message", "type", "param", "code"}}``, with the status that fits.
 
-The message names the field as the caller spelled it; it never holds image bytes.
+The message names the field as the caller spelled it; it never holds image bytes, and never more than a few hundred
+characters of what was sent.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from reference_engine.errors import RequestError
 
 LONGEST_SHOWN_VALUE = 40
+LONGEST_FIELD, LONGEST_MESSAGE = 200, 600
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
@@ -34,7 +36,13 @@ def error_body(error: RequestError) -> dict[str, Any]:
 
 def plain_error_body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
     kind = "engine_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": status}}
+    field = None if param is None else _shortened(param, LONGEST_FIELD)
+    return {"error": {"message": _shortened(message, LONGEST_MESSAGE), "type": kind, "param": field, "code": status}}
+
+
+def _shortened(text: str, most: int) -> str:
+    """Without its middle if it is long: callers choose field names and values."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 def error_response(status: int, body: Mapping[str, Any]) -> JSONResponse:

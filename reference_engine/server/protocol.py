@@ -27,7 +27,7 @@ from pydantic import (
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.errors import from_validation
 
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
 LARGEST_INTEGER = 2**63 - 1
 _ID = re.compile(r"-?[0-9]{1,18}")
@@ -93,22 +93,25 @@ def _engine_params(value: Any) -> SamplingParams:
 
 
 Sampling = Annotated[WireSampling, BeforeValidator(_sampling), AfterValidator(_engine_params)]
+FIRST_ONLY = Field(fail_fast=True)
+"""Of the entries of a list that are wrong the first is told of: a million of them would be a million errors."""
 OneSampling = Annotated[Sampling, Tag(":one")]
-ManySamplings = Annotated[list[Sampling], Tag(":list")]
+ManySamplings = Annotated[list[Sampling], FIRST_ONLY, Tag(":list")]
 Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
+Ids = Annotated[list[int], FIRST_ONLY]
 OneText = Annotated[str, Tag(":one")]
-ManyTexts = Annotated[list[str], Tag(":list")]
+ManyTexts = Annotated[list[str], FIRST_ONLY, Tag(":list")]
 FramesPerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotGiven = Annotated[None, Tag(":none")]
 ImageEntry = Annotated[NotGiven | OneText | ManyTexts, Discriminator(_entry_kind)]
-ManyImageEntries = Annotated[list[ImageEntry], Tag(":list")]
-OneIds = Annotated[list[int], Tag(":ids")]
-ManyIds = Annotated[list[list[int]], Tag(":lists")]
+ManyImageEntries = Annotated[list[ImageEntry], FIRST_ONLY, Tag(":list")]
+OneIds = Annotated[Ids, Tag(":ids")]
+ManyIds = Annotated[list[Ids], FIRST_ONLY, Tag(":lists")]
 TextsField = Annotated[NotGiven | OneText | ManyTexts, Discriminator(_unless_null(list_or_one))]
 Rid = Annotated[str, Field(min_length=1, max_length=200)]
 """A request's name, given by the caller: see ``/abort``."""
 RidsField = Annotated[
-    NotGiven | Annotated[Rid, Tag(":one")] | Annotated[list[Rid], Tag(":list")],
+    NotGiven | Annotated[Rid, Tag(":one")] | Annotated[list[Rid], FIRST_ONLY, Tag(":list")],
     Discriminator(_unless_null(list_or_one)),
 ]
 
@@ -124,30 +127,30 @@ class VideoBody(Body):
 
 
 OneVideo = Annotated[VideoBody, Tag(":one")]
-ManyVideos = Annotated[list[VideoBody], Tag(":list")]
+ManyVideos = Annotated[list[VideoBody], FIRST_ONLY, Tag(":list")]
 VideoEntry = Annotated[NotGiven | OneVideo | ManyVideos, Discriminator(_entry_kind)]
-ManyVideoEntries = Annotated[list[VideoEntry], Tag(":list")]
+ManyVideoEntries = Annotated[list[VideoEntry], FIRST_ONLY, Tag(":list")]
 
 
 class TensorBody(Body):
     dtype: Literal["float32", "float16", "bfloat16", "int32", "int64"] = "float32"
-    shape: list[Annotated[int, Field(ge=0, le=2**31)]]
+    shape: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], FIRST_ONLY]
     data: str
 
 
 class ProcessorOutputBody(Body):
     """What a Hugging Face processor made of this prompt and its images, placeholders expanded."""
 
-    input_ids: list[int]
+    input_ids: Ids
     tensors: dict[str, TensorBody] = Field(default_factory=dict)
     """By the processor's names, such as ``pixel_values`` and ``image_grid_thw``."""
-    mrope_positions: list[list[Integer]] | None = None
+    mrope_positions: Annotated[list[Annotated[list[Integer], FIRST_ONLY]], FIRST_ONLY] | None = None
     """Three rows of one number a token."""
     mrope_position_delta: Integer | None = None
 
 
 OneOutput = Annotated[ProcessorOutputBody, Tag(":one")]
-ManyOutputs = Annotated[list[ProcessorOutputBody | None], Tag(":list")]
+ManyOutputs = Annotated[list[ProcessorOutputBody | None], FIRST_ONLY, Tag(":list")]
 
 
 class TextPart(Body):
@@ -182,7 +185,7 @@ class VideoPart(Body):
     """As Qwen's messages have it."""
 
     type: Literal["video"]
-    video: list[str]
+    video: Annotated[list[str], FIRST_ONLY]
     """Frames in order, each as an image's ``url``."""
     fps: FramesPerSecond | None = None
 
@@ -222,7 +225,9 @@ class ToolCall(Body):
 
 class Message(Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[NotGiven | OneText | Annotated[list[Part], Tag(":list")], Discriminator(_entry_kind)] = None
+    content: Annotated[
+        NotGiven | OneText | Annotated[list[Part], FIRST_ONLY, Tag(":list")], Discriminator(_entry_kind)
+    ] = None
     """Only an assistant's with ``tool_calls`` may be left out."""
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
@@ -250,10 +255,10 @@ class Tool(Body):
     function: FunctionTool
 
 
-ToolsField = list[Tool] | None
-MessagesField = list[Message] | None
-OneChat = Annotated[list[Message], Tag(":messages")]
-ManyChats = Annotated[list[list[Message]], Tag(":lists")]
+ToolsField = Annotated[list[Tool], FIRST_ONLY] | None
+MessagesField = Annotated[list[Message], FIRST_ONLY] | None
+OneChat = Annotated[list[Message], FIRST_ONLY, Tag(":messages")]
+ManyChats = Annotated[list[Annotated[list[Message], FIRST_ONLY]], FIRST_ONLY, Tag(":lists")]
 
 
 def _lists_or_messages(value: Any) -> str:
@@ -305,7 +310,7 @@ OPENAI_NAMES = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}
 _OPENAI_TYPES: dict[Any, Any] = {
     int: Integer,
     int | None: Integer,
-    tuple[int, ...]: list[int],
+    tuple[int, ...]: Ids,
     tuple[str, ...]: TextsField,
     Mapping[int, float]: dict[int, float],
 }
@@ -351,7 +356,7 @@ class ChatBody(OpenAISampling):
     """``POST /v1/chat/completions``. Left-out sampling fields are the engine's defaults: greedy, not temperature 1."""
 
     model: str | None = None
-    messages: Annotated[list[Message], BeforeValidator(_or_none_sent)] = Field(default_factory=list)
+    messages: Annotated[list[Message], FIRST_ONLY, BeforeValidator(_or_none_sent)] = Field(default_factory=list)
     """May be left out beside ``input_ids``; images are taken from them all the same."""
     tools: ToolsField = None
     """Functions that the chat template tells the model of. Calls in the answer are text like any other."""
@@ -359,7 +364,7 @@ class ChatBody(OpenAISampling):
     """The model decides: an answer is never forced into a call."""
     rid: Rid | None = None
     """The request's own name, for ``/abort``, in place of one made up."""
-    input_ids: list[int] | None = None
+    input_ids: Ids | None = None
     """The prompt, one placeholder an image or expanded already: nothing is rendered or tokenized."""
     processor_output: ProcessorOutputBody | None = None
     """What a Hugging Face processor made of the prompt and the images already."""

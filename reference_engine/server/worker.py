@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from reference_engine.tokenizer import Codec
 
 logger = logging.getLogger(__name__)
-JOIN_SECONDS = 5.0
+JOIN_SECONDS = 15.0
+"""What the last step and the end of processes that share the model may take."""
 
 
 class ServedEngine(Protocol):
@@ -56,6 +57,9 @@ class ServedEngine(Protocol):
     def flush_cache(self) -> None: ...
 
     def counters(self) -> Mapping[str, float]: ...
+
+    def close(self) -> None:
+        """End what shares the model, if anything does; nothing runs after it."""
 
 
 Key = tuple[str, int]
@@ -214,6 +218,8 @@ class EngineWorker:
             logger.critical("the engine's thread ends, all requests fail", exc_info=True)
             self.failure = error
             self._on_loop(lambda: self._end_all(self.why_stopped()))
+        finally:
+            self.engine.close()
 
     def _take_commands(self) -> bool:
         """Do everything that was asked for since; wait while there is nothing to run. False when told to stop."""

@@ -28,7 +28,7 @@ from reference_engine import Answer, EngineConfig, Request, RequestError, StepOu
 from reference_engine.request import TokenLogprob
 from reference_engine.sentinels import resolve_model
 from reference_engine.server.app import create_app
-from reference_engine.server.calls import Limits
+from reference_engine.server.limits import Limits
 from reference_engine.server.listening import Listener
 from reference_engine.tokenizer import TextCodec
 
@@ -76,6 +76,7 @@ class EchoEngine:
         self.aborted: list[str] = []
         self.flushed = 0
         self.batches: list[int] = []
+        self.closed = 0
         self._running: dict[tuple[str, int], tuple[Request, list[int], list[int]]] = {}
         self._outputs: list[StepOutput] = []
         self._steps = 0
@@ -133,6 +134,10 @@ class EchoEngine:
             if answer is not None:
                 del self._running[name, index]
         return outputs
+
+    def close(self) -> None:
+        self._note()
+        self.closed += 1
 
     def counters(self) -> dict[str, float]:
         return {"running": len(self._running), "blocks_total": 8, "steps_total": self._steps,

@@ -23,6 +23,7 @@ async def running(engine: Any) -> AsyncIterator[EngineWorker]:
         engine.go.set()
         await worker.stop()
         assert not worker.alive
+        assert engine.closed == 1
 
 
 def prepared(engine: Any, *texts: str, new: int = 50) -> list[Prepared]:

@@ -1,0 +1,32 @@
+"""What one server takes on, and what it will not. Every field is an option of ``assay serve``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The engine's own (prompt tokens, images, pixels) are in :class:`reference_engine.config.EngineConfig`."""
+
+    max_body_mb: int = 64
+    """Body of a call; more is 413."""
+    body_seconds: int = 60
+    """How long a body may take to arrive; longer is 408."""
+    max_depth: int = 32
+    """Lists and objects inside each other in a body."""
+    max_containers: int = 100_000
+    """Lists and objects in a body, and likewise names in objects: an empty list of three bytes takes a hundred times
+    that in memory."""
+    max_values: int = 4_000_000
+    """Values in a body, counted by their commas."""
+    max_calls: int = 1024
+    """Calls at once; one more is 503."""
+    max_held_mb: int = 1024
+    """Bodies and decoded pictures of all calls together; while there is more, a new call is 503."""
+    max_batch: int = 128
+    """Prompts of a call."""
+    prepare_threads: int = 2
+    """Threads that read bodies, decode pictures and tokenize."""
+    health_seconds: int = 20
+    """How long ``/health_generate`` waits for a token."""
