@@ -6,10 +6,17 @@ last one filled up with zeros, so that all products of a layer have one shape; a
 of a thread's share differently are written out in operations that do not. Normalizations, softmax and rotary embeddings
 work row by row already. Attention over the cache is :mod:`reference_engine.attention.tiled`.
 
+Where our Triton kernels attend, they do the rest as well: linear maps and norms are those of
+:mod:`reference_engine.kernels.row_modules`, and attention over the cache is their invariant form. A card computes every
+element of an activation alike, so those stay.
+
+A patch convolution is made the linear map that it is. A mixture of experts is refused: its products have as many rows
+as tokens chose an expert.
+
 :func:`install` swaps submodules, and nothing else of a model changes. That what a model does is covered is not taken
 on trust: the self-test at load compares bits (:mod:`reference_engine.selftest`).
 
-Shapes: N rows, I inputs, O outputs, Q = 16 rows of a tile.
+Shapes: N rows, I inputs, O outputs, Q = 16 rows of a tile; B images of C channels, H rows and W columns.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reference_engine.errors import ConfigError
 from reference_engine.faster_modules import swap
 
 TILE = 16
@@ -39,6 +47,25 @@ class TiledLinear(nn.Module):
         whole_NI = F.pad(x_NI, (0, 0, 0, -rows % TILE))
         tiles_QO = [F.linear(tile_QI, self.weight, self.bias) for tile_QI in whole_NI.split(TILE)]
         return torch.cat(tiles_QO)[:rows].reshape(*x.shape[:-1], len(self.weight))
+
+
+class PatchConvolution(nn.Module):
+    """A convolution whose patches do not overlap, as a linear map over patches."""
+
+    def __init__(self, convolution: nn.Conv2d, linear: Callable[[nn.Linear], nn.Module]) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias  # a tower asks for the weight's type
+        self.size = convolution.kernel_size
+        plain = nn.Linear(self.weight[0].numel(), len(self.weight), bias=self.bias is not None, device="meta")
+        plain.weight = nn.Parameter(self.weight.flatten(1), requires_grad=False)
+        if self.bias is not None:
+            plain.bias = nn.Parameter(self.bias, requires_grad=False)
+        self.linear = linear(plain)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        height, width = self.size
+        patches = x_BCHW.unfold(2, height, height).unfold(3, width, width)  # [B, C, rows, columns, height, width]
+        return self.linear(patches.permute(0, 2, 3, 1, 4, 5).flatten(3)).permute(0, 3, 1, 2)
 
 
 class WrittenOut(nn.Module):
@@ -80,15 +107,32 @@ FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {
 """By class name, torch's and transformers'; ``nn.GELU`` says itself which of the two it is."""
 
 
-def install(root: nn.Module) -> None:
-    """Swap every linear map and activation below ``root`` for its invariant form."""
-    swap(root, _invariant)
+def install(root: nn.Module, *, kernels: bool = False) -> None:
+    """Swap every linear map, and whatever else is not invariant, below ``root`` for its invariant form; ``kernels``:
+    for that of our Triton kernels. Raises :class:`ConfigError` for a mixture of experts.
+    """
+    for name, module in root.named_modules():
+        if type(module).__name__.endswith("Experts"):
+            raise ConfigError(f"batch_invariant: not with a mixture of experts ({name}); turn it off")
+    if kernels:
+        from reference_engine.kernels.row_modules import RowLinear, row_module
+
+        swap(root, lambda module: row_module(module) or _patches(module, RowLinear))
+    else:
+        swap(root, lambda module: _tiled(module) or _patches(module, TiledLinear))
 
 
-def _invariant(module: nn.Module) -> nn.Module | None:
+def _tiled(module: nn.Module) -> nn.Module | None:
     if type(module) is nn.Linear:
         return TiledLinear(module)
     if isinstance(module, nn.GELU):
         return WrittenOut(gelu if module.approximate == "none" else gelu_tanh)
     formula = FORMULAS.get(type(module).__name__)
     return None if formula is None else WrittenOut(formula)
+
+
+def _patches(module: nn.Module, linear: Callable[[nn.Linear], nn.Module]) -> nn.Module | None:
+    if type(module) is not nn.Conv2d or module.kernel_size != module.stride:
+        return None
+    plain = module.padding in ((0, 0), "valid") and module.dilation == (1, 1) and module.groups == 1
+    return PatchConvolution(module, linear) if plain else None

@@ -1,6 +1,9 @@
-"""Copies to a device that the host does not wait for."""
+"""What a device can do for us: copies that the host does not wait for, and our Triton kernels."""
 
 from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -13,3 +16,13 @@ def to_device(host: Tensor, device: torch.device) -> Tensor:
     if device.type == "cpu" or host.device.type != "cpu":
         return host.to(device)
     return host.pin_memory().to(device, non_blocking=True)
+
+
+def runs_kernels(device: torch.device) -> bool:
+    """Whether :mod:`reference_engine.kernels` can be used there, whoever attends. ROCm's cards are of type cuda too."""
+    return device.type == "cuda" and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None

@@ -61,7 +61,9 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     refuse_unfit(config, family)
     cases = plain_cases(model, geometry, family, codec)
     spread = None if ranks == 1 else spread_over_ranks(config, model)
-    model.use_paged_attention(segments=family.traits.segments, batch_invariant=config.batch_invariant)
+    model.use_paged_attention(
+        segments=family.traits.segments, batch_invariant=config.batch_invariant, kernels=uses_kernels(config)
+    )
     if config.compile:
         model.compile_decoder()
     else:
@@ -124,9 +126,14 @@ def load_share(config: EngineConfig, collectives: Collectives, device: torch.dev
     return model
 
 
+def uses_kernels(config: EngineConfig) -> bool:
+    """Whether our Triton kernels attend, and do what else ``batch_invariant`` asks for."""
+    return config.attention == "triton" or (config.attention == "auto" and config.device != "cpu")
+
+
 def choose_backend(config: EngineConfig) -> Backend:
     """Who attends, for the life of the engine. Everything that differs between backends is behind this one choice."""
-    if config.attention == "torch" or (config.attention == "auto" and config.device == "cpu"):
+    if not uses_kernels(config):
         if config.batch_invariant:
             return TiledStep
         return RaggedStep if config.device == "cpu" and not config.cuda_graph else SDPAStep

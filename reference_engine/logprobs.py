@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from reference_engine.device import runs_kernels
 from reference_engine.errors import RequestError
 from reference_engine.request import TokenLogprob
 
@@ -24,7 +25,7 @@ SLICE = 256
 
 def token_logprobs(logits_WV: Tensor, ids_W: Tensor, tops: Sequence[int]) -> list[TokenLogprob]:
     """For each row the log-probability of its id, with as many alternatives as ``tops`` says."""
-    logprobs_WV = logits_WV.float().log_softmax(dim=-1)
+    logprobs_WV = log_softmax(logits_WV.float())
     chosen = logprobs_WV.gather(1, ids_W[:, None].to(logprobs_WV.device))[:, 0].tolist()
     most = min(max(tops, default=0), logprobs_WV.shape[1])
     if most == 0:
@@ -34,6 +35,15 @@ def token_logprobs(logits_WV: Tensor, ids_W: Tensor, tops: Sequence[int]) -> lis
         TokenLogprob(logprob, tuple(zip(ids[i][:top], values[i][:top], strict=True)))
         for i, (logprob, top) in enumerate(zip(chosen, tops, strict=True))
     ]
+
+
+def log_softmax(logits_WV: Tensor) -> Tensor:
+    """Whose rows do not depend on each other. torch's own does on a card, by where a row starts in memory."""
+    if not runs_kernels(logits_WV.device):
+        return logits_WV.log_softmax(dim=-1)
+    from reference_engine.kernels import row_functions
+
+    return row_functions.log_softmax(logits_WV)
 
 
 def check_start(start: int | None, prompt_length: int) -> None:

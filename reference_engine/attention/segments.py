@@ -1,6 +1,6 @@
 """The vision tower's attention: within each segment (an image, a frame or a window), never across.
 
-Shapes: T tokens of all segments, N segments of one length L, H heads, D head width.
+Shapes: T tokens of all segments, or of one image of B, N segments of one length L, H heads, D head width.
 """
 
 from __future__ import annotations
@@ -54,6 +54,27 @@ def segment_attention_apart(
         q, k, v = (x[:, :, start:stop].contiguous() for x in (q_1HTD, k_1HTD, v_1HTD))
         parts_1HLD.append(F.scaled_dot_product_attention(q, k, v, scale=scaling))
     return torch.cat(parts_1HLD, dim=2).transpose(1, 2), None
+
+
+def image_attention_apart(
+    module: nn.Module,
+    q_BHTD: Tensor,
+    k_BHTD: Tensor,
+    v_BHTD: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """For a tower that takes images as a batch: full attention within each, one call an image. [B, T, H, D]."""
+    parts_1HTD = [
+        F.scaled_dot_product_attention(
+            q_BHTD[i : i + 1].contiguous(), k_BHTD[i : i + 1].contiguous(), v_BHTD[i : i + 1].contiguous(),
+            attn_mask=None if attention_mask is None else attention_mask[i : i + 1], scale=scaling,
+        )
+        for i in range(len(q_BHTD))
+    ]  # fmt: skip
+    return torch.cat(parts_1HTD).transpose(1, 2), None
 
 
 _bounds = WeakIdKeyDictionary()

@@ -116,15 +116,13 @@ class Model:
     def logits(self, hidden_NE: Tensor) -> Tensor:
         return self._model.lm_head(hidden_NE).float()
 
-    def use_paged_attention(self, *, segments: bool, batch_invariant: bool = False) -> None:
+    def use_paged_attention(self, *, segments: bool, batch_invariant: bool = False, kernels: bool = False) -> None:
         """From here on :meth:`forward` works and :meth:`plain_logits` does not. ``segments``: the tower's attention is
-        ours too; it takes the bounds of its segments.
+        ours too; it takes the bounds of its segments. ``kernels``: what is batch invariant is so by our kernels.
         """
-        if segments:
-            vision = library.INVARIANT_VISION_ATTENTION if batch_invariant else library.VISION_ATTENTION
-            self._model.set_attn_implementation({"text_config": library.TEXT_ATTENTION, "vision_config": vision})
-        elif hasattr(self._model.config, "text_config"):
-            self._model.set_attn_implementation({"text_config": library.TEXT_ATTENTION})
+        if hasattr(self._model.config, "text_config"):
+            vision = library.vision_attention(segments=segments, batch_invariant=batch_invariant)
+            self._model.set_attn_implementation({"text_config": library.TEXT_ATTENTION, **vision})
         else:
             self._model.set_attn_implementation(library.TEXT_ATTENTION)
         for module in list(self._model.modules()):
@@ -132,7 +130,7 @@ class Model:
                 module.proj = PatchLinear(module.proj)
         separate_requests(self._decoder, self._model.config.get_text_config())
         if batch_invariant:
-            install(self._model)
+            install(self._model, kernels=kernels)
 
     def keep_share(self, collectives: Collectives, device: torch.device, *, decoder_only: bool = False) -> None:
         """Cut the decoder's layers to one rank's share and move what that rank needs to its device."""

@@ -14,6 +14,7 @@ import triton
 from torch import Tensor
 
 from reference_engine.kernels.paged import attend_kernel, combine_kernel, store_kernel
+from reference_engine.kernels.row_functions import widen
 
 CHUNK_TOKENS = 16
 """Tokens of a prompt tile. A decoding tile has one, unless both kinds must sum alike: see ``RowPlan.decode_tokens``."""
@@ -108,14 +109,10 @@ class _Launch:
             tables_BK, *self.q_THD.stride()[:2], tables_BK.stride(0), self.scale, self.window, self.plan.splits,
             SOFTCAP=self.softcap, H=heads, G=shared, D=width, PD=_padded(width), V=value_width,
             PV=_padded(value_width), S=block_size, M=_padded(tokens * (heads // shared)), N=KEYS, SPLIT=self.plan.split,
-            WHOLE=whole, WIDEN=_interpreted() and self.values_KSGV.dtype == torch.bfloat16,
+            WHOLE=whole, WIDEN=widen(self.values_KSGV.dtype),
         )  # fmt: skip
 
 
 def _padded(size: int) -> int:
     """The power of two that holds it; at least 16, the least that ``tl.dot`` takes."""
     return max(16, triton.next_power_of_2(size))
-
-
-def _interpreted() -> bool:
-    return bool(triton.knobs.runtime.interpret)

@@ -152,6 +152,24 @@ def test_written_out_activations_are_the_same_functions(module: nn.Module, name:
     assert torch.equal(parent(x), getattr(batch_invariant, name)(x))
 
 
+@pytest.mark.parametrize(("options", "is_swapped"), [({}, True), ({"padding": 1}, False), ({"stride": 2}, False)])
+def test_patch_convolutions_are_linear_maps(options: dict[str, Any], is_swapped: bool) -> None:
+    parent = nn.Sequential(nn.Conv2d(3, 20, 4, **({"stride": 4} | options)))
+    images = torch.randn(3, 3, 9, 13, generator=torch.Generator().manual_seed(0))
+    expected = parent(images)
+    batch_invariant.install(parent)
+    assert isinstance(parent[0], batch_invariant.PatchConvolution) == is_swapped
+    got = parent(images)
+    assert torch.allclose(got, expected, atol=1e-6)
+    if is_swapped:
+        assert torch.equal(parent(images[1:2]), got[1:2])
+
+
+def test_a_mixture_of_experts_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_invariant: not with a mixture of experts"):
+        Engine(EngineConfig("random-kimi-k2.5", batch_invariant=True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("model", ["bench", "lively"])

@@ -1,5 +1,6 @@
 """The engine on a card (`pytest -m gpu`): Triton kernels, recorded graphs and encoder passes on a stream of their own
-give what transformers' ``generate`` gives on the CPU. The kernels' own tests run on the card by themselves.
+give what transformers' ``generate`` gives on the CPU, and in batch_invariant mode bits do not depend on company. The
+kernels' own tests run on the card by themselves.
 """
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
+from tests.reference_engine.test_batch_invariant import PLACES, differing
 
 pytestmark = pytest.mark.gpu
 
@@ -53,3 +56,15 @@ def test_tensor_parallel_over_cards(lively: Any, wanted: tuple[list[Any], list[l
     finally:
         engine.close()
     assert [a.output_ids for a in answers] == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"cuda_graph": True}, {"attention": "torch"}], ids=["kernels", "graphs", "torch"]
+)
+def test_whole_grid_of_batch_invariance(lively: Any, make_cases: Any, dtype: str, settings: dict[str, Any]) -> None:
+    """That of test_batch_invariant. Images come in several encoder passes or in one, beside decoding or not."""
+    cases = make_cases(6, seed=5)
+    for case in cases:
+        case.new_tokens, case.ignore_eos = 8, True
+    assert differing(lively, cases, PLACES, device="cuda", dtype=dtype, **settings) == []
