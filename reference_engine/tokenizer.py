@@ -99,9 +99,12 @@ class TextCodec:
         return self._native(ids if special.isdisjoint(ids) else [i for i in ids if i not in special])
 
     def _native(self, ids: Sequence[int]) -> str:
-        """The slow tokenizer's own decoder. Ids past its vocabulary have no text."""
-        known = len(self.spellings.of)
-        return self.tokenizer.decode(list(ids) if max(ids, default=0) < known else [i for i in ids if i < known])
+        """The slow tokenizer's own decoder. Ids that its vocabulary lacks, which it refuses, have no text."""
+        try:
+            return self.tokenizer.decode(list(ids))
+        except KeyError:
+            spelled = self.spellings.of
+            return self.tokenizer.decode([i for i in ids if i < len(spelled) and spelled[i]])
 
     def detokenizer(self) -> Detokenizer:
         return WindowedText(self.spellings, self.text) if self._slow_path else self._spelled(self.spellings)

@@ -70,6 +70,7 @@ TEXT = Workload(32, (4, 48), words=(4, 48), load=2.0)
 RAGGED = Workload(12, (4, 24), words=(2, 20), load=2.0)
 EVEN = Workload(8, (12, 12), words=(12, 12))
 SMALL_IMAGES = Workload(32, (1, 1), images=(1, 1), cells=(1, 3))
+PICTURES = Workload(32, (1, 1), images=(1, 2))
 CONCURRENT = Workload(64, (32, 128), words=(16, 64))
 GPU_MODELS = ("random-3b", "random-7b")
 LONG_TEXT = Workload(16, (1, 1), images=(1, 2), words=(200, 400))
@@ -138,6 +139,10 @@ ENTRIES: tuple[Entry, ...] = (
     toggle(
         "avoid_retokenize", "making prompts ready: expansion in ids, or through text", LONG_TEXT,
         True, False, kind="ours-prompts", oracle="last seat",
+    ),
+    toggle(
+        "reuse_processor_output", "making prompts ready: from what a processor made, or from images", PICTURES,
+        True, False, kind="ours-processed-prompts", oracle="last seat",
     ),
     Entry(
         "native_decode", "20,000 ids of a slow tokenizer with 150,000 entries to text", Workload(4, (5000, 5000)),

@@ -15,6 +15,7 @@ KINDS: dict[str, str] = {
     "transformers-cb": "harness.bench.contestants.continuous:ContinuousBatching",
     "transformers-serve": "harness.bench.contestants.served:TransformersServe",
     "ours-prompts": "harness.bench.contestants.parts:PromptMaker",
+    "ours-processed-prompts": "harness.bench.contestants.parts:ProcessedPromptMaker",
     "ours-detokenizer": "harness.bench.contestants.parts:Detokenizer",
     "vllm": "harness.bench.contestants.vllm:VLLM",
 }

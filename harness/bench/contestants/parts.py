@@ -1,15 +1,20 @@
-"""Parts of the reference engine alone: prompts made ready, ids made text. Their answers are what they made."""
+"""Parts of the reference engine alone: prompts made ready, ids made text. Their answers tell what they made."""
 
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from harness.bench.contestants.base import Contestant, Door, Setup
 from harness.bench.contestants.ours import Ours
 from harness.observation import Prompt
 from harness.workloads.tiktoken_vocabulary import make_ids, write_checkpoint
+from reference_engine.multimodal.processor_output import ProcessorOutput
+from reference_engine.request import Request
 from reference_engine.tokenizer import TextCodec, load_tokenizer
 
 
@@ -21,8 +26,25 @@ class PromptMaker(Ours):
             door.answer(prompt.name, self.engine.prepare(self._requests[prompt.name]).ids)
 
 
+class ProcessedPromptMaker(PromptMaker):
+    """The same of requests that carry their processor's output beside their images."""
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        super().prepare(prompts)
+        for request in self._requests.values():
+            request.processor_output = self._processed(request)
+
+    def _processed(self, request: Request) -> ProcessorOutput:
+        made = self.engine.prepare(request)
+        names = made.items[0].pixels
+        tensors = {name: torch.cat([item.pixels[name] for item in made.items]) for name in names}
+        return ProcessorOutput(made.ids, tensors, made.positions_3L, made.delta)
+
+
 class Detokenizer(Contestant):
-    """Ids to text, all at once, of a slow tokenizer with ``tokens`` entries. An answer is the text, as code points."""
+    """Ids to text, all at once, of a slow tokenizer with ``tokens`` entries. An answer is the checksum of its
+    text: to hand over every character would take longer than to make them.
+    """
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -38,4 +60,5 @@ class Detokenizer(Contestant):
 
     def serve(self, door: Door) -> None:
         for prompt in door.arrived():
-            door.answer(prompt.name, [ord(character) for character in self.codec.text(self._ids[prompt.name])])
+            text = self.codec.text(self._ids[prompt.name])
+            door.answer(prompt.name, [zlib.crc32(text.encode())])

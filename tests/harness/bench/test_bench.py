@@ -9,7 +9,7 @@ import pytest
 
 from harness.cli import main
 
-QUICK = ["serving", "text", "vit_batching", "avoid_retokenize", "native_decode"]
+QUICK = ["serving", "text", "vit_batching", "avoid_retokenize", "reuse_processor_output", "native_decode"]
 
 
 @pytest.mark.slow
