@@ -75,12 +75,13 @@ def _predict(options: argparse.Namespace) -> Any:
     body = request_body(options)
     from reference_engine.predict import Predictor  # imports torch
     from reference_engine.server.chat import ChatPrompts
+    from reference_engine.server.limits import Limits
     from reference_engine.server.predicting import answer_predict
 
     config = EngineConfig.from_environment(os.environ, model=options.model, slice_rows=options.slice_rows)
     predictor = Predictor(config)
     raw = json.dumps(body).encode()
-    found = answer_predict(raw, predictor, ChatPrompts(predictor.codec), _MOST_PROMPTS)
+    found = answer_predict(raw, predictor, ChatPrompts(predictor.codec), Limits(max_batch=_MOST_PROMPTS))
     if options.count_again:
         for one in found if isinstance(found, list) else [found]:
             items = sorted(one["items"], key=lambda item: item["item"])

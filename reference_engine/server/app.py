@@ -35,6 +35,7 @@ from reference_engine.server.control import (
     probe,
 )
 from reference_engine.server.errors import ClientGone, error_body, error_response, plain_error_body
+from reference_engine.server.keys import KeyRequired
 from reference_engine.server.limits import Limits
 from reference_engine.server.metrics import MetricsPage
 from reference_engine.server.native import read_generate
@@ -54,7 +55,8 @@ BODIES: tuple[type[Body], ...] = (
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
+def create_app(engine: ServedEngine, limits: Limits, key: str | None = None) -> FastAPI:
+    """With ``key``, all but ``/health`` is for those who have it."""
     worker = EngineWorker(engine)
     seams = plant_serving(engine.config.plant)
     desk = Desk(worker, limits, seams)
@@ -72,15 +74,17 @@ def create_app(engine: ServedEngine, limits: Limits) -> FastAPI:
     _add_control(app, engine, worker, desk, limits, prompts)
     _add_pages(app, engine, worker, limits)
     _add_errors(app)
+    if key is not None:
+        app.add_middleware(KeyRequired, key=key)
     return app
 
 
 def _add_answers(
     app: FastAPI, engine: ServedEngine, desk: Desk, limits: Limits, seams: ServingSeams, prompts: ChatPrompts
 ) -> None:
-    chat = partial(read_chat, engine=engine, prompts=prompts, seams=seams)
-    predict = partial(answer_predict, places=engine, prompts=prompts, max_batch=limits.max_batch)
-    native = partial(read_generate, engine=engine, prompts=prompts, max_batch=limits.max_batch, seams=seams)
+    chat = partial(read_chat, engine=engine, prompts=prompts, limits=limits, seams=seams)
+    predict = partial(answer_predict, places=engine, prompts=prompts, limits=limits)
+    native = partial(read_generate, engine=engine, prompts=prompts, limits=limits, seams=seams)
     completions = partial(read_completions, engine=engine, max_batch=limits.max_batch)
 
     @app.post("/generate", openapi_extra=body_of(GenerateBody))

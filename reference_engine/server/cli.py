@@ -1,7 +1,8 @@
 """``assay serve`` and ``python -m reference_engine``: options to a running server.
 
-Every field of :class:`EngineConfig` and of :class:`Limits` is an option; what is not given comes from ``ASSAY_<NAME>``,
-then from the default. Exit codes: 0 ended by SIGTERM, 2 could not start (one line says why), 130 interrupted.
+Every field of :class:`EngineConfig` and of :class:`Limits` is an option; what is not given comes from ``ASSAY_<NAME>``
+(limits: not), then from the default. ``ASSAY_API_KEY`` is the key that calls must carry, if one is set. Exit codes: 0
+ended by SIGTERM, 2 could not start (one line says why), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from reference_engine.config import EngineConfig
 from reference_engine.errors import ConfigError
 from reference_engine.sentinels import resolve_model
+from reference_engine.server.keys import VARIABLE, api_key
 from reference_engine.server.limits import Limits
 from reference_engine.server.listening import Listener, ListenError, serve
+from reference_engine.server.sources import Sources
 
 NOT_STARTED, INTERRUPTED = 2, 130
-NOT_SETTINGS = {"ASSAY_TEST_MODEL"}
+NOT_SETTINGS = {"ASSAY_TEST_MODEL", VARIABLE}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,11 +49,13 @@ def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = engine_config(options, os.environ)
     limits = Limits(**{f.name: getattr(options, f.name) for f in fields(Limits)})
+    key = api_key(os.environ)
+    Sources(limits)  # refuses what they cannot mean before a model is loaded
     with Listener(options.host, options.port) as listener:
         from reference_engine.engine import Engine  # after the checks that need no torch
         from reference_engine.server.app import create_app
 
-        app = create_app(Engine(config), limits)
+        app = create_app(Engine(config), limits, key)
         toggles = " ".join(f"{name}={_word(setting)}" for name, setting in config.toggle_settings().items())
         planted = f", fault {config.plant} planted" if config.plant else ""
         return serve(
@@ -106,8 +111,10 @@ def build_parser() -> argparse.ArgumentParser:
     limits = parser.add_argument_group("limits")
     meanings = _meanings(Limits)
     for name in get_type_hints(Limits):
+        default = getattr(Limits, name)
+        kind, metavar = (_positive, "N") if isinstance(default, int) else (str, "TEXT")
         limits.add_argument(
-            _flag(name), type=_positive, default=getattr(Limits, name), metavar="N", help=_help(Limits, name, meanings)
+            _flag(name), type=kind, default=default, metavar=metavar, help=_help(Limits, name, meanings)
         )
     return parser
 
@@ -124,7 +131,7 @@ def _metavar(name: str, hint: Any) -> str:
 
 def _help(owner: type, name: str, meanings: Mapping[str, str]) -> str:
     default = next(f.default for f in fields(owner) if f.name == name)
-    shown = "" if default in (MISSING, None) else f" (default: {_word(default)})"
+    shown = "" if default in (MISSING, None, "") else f" (default: {_word(default)})"
     return (meanings.get(name, "") + shown).strip().replace("%", "%%")
 
 

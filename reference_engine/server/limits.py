@@ -20,6 +20,18 @@ class Limits:
     that in memory."""
     max_values: int = 4_000_000
     """Values in a body, counted by their commas."""
+    max_image_mb: int = 32
+    """Bytes of one image, whether it came in the body, from a URL or a file."""
+    max_megapixels: int = 256
+    """Pixels, in millions, of all images and frames of a call, judged before they are decoded."""
+    media_hosts: str = ""
+    """Hosts that images may be fetched from, as a.example,b.example:8080; none: URLs are not fetched."""
+    media_networks: str = ""
+    """Networks that are not public and that those hosts may be in, as 10.0.0.0/8; none: such hosts are refused."""
+    media_root: str = ""
+    """Folder whose files clients may name as images; none: files are not opened."""
+    fetch_seconds: int = 10
+    """How long fetching an image may take. It keeps one of the threads below busy."""
     max_calls: int = 1024
     """Calls at once; one more is 503."""
     max_held_mb: int = 1024

@@ -9,7 +9,7 @@ containers (MP4, WebM) are not decoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,10 +17,9 @@ from PIL import Image
 
 from reference_engine.config import EngineConfig
 from reference_engine.errors import RequestError
-from reference_engine.multimodal.images import base64_bytes, load_image
 from reference_engine.multimodal.placing import PromptPlacer
 from reference_engine.request import Video
-from reference_engine.server.images import open_image, read_image, read_images
+from reference_engine.server.images import Pictures
 from reference_engine.server.protocol import VideoBody
 
 ANIMATED = ("GIF", "PNG", "WEBP")
@@ -63,13 +62,13 @@ class Media:
             if count and modality not in family.placeholders:
                 raise RequestError(f"{modality}_data", f"{family.name} takes no {modality}s", status=422)
 
-    def read_images(self, config: EngineConfig, load: Callable[..., Image.Image] = load_image) -> list[Image.Image]:
-        return read_images(self.images, fields=self.image_fields, max_pixels=config.max_image_pixels, load=load)
+    def read_images(self, pictures: Pictures) -> list[Image.Image]:
+        """Every image, or the refusal of the first that cannot be read, naming its field."""
+        return [pictures.read(*each) for each in zip(self.images, self.image_fields, strict=True)]
 
-    def read_videos(self, config: EngineConfig) -> list[Video]:
-        most, pixels = config.max_video_frames, config.max_image_pixels
+    def read_videos(self, pictures: Pictures) -> list[Video]:
         return [
-            Video(read_frames(video.frames, field=field, max_frames=most, max_pixels=pixels), video.fps)
+            Video(read_frames(video.frames, field, pictures), video.fps)
             for video, field in zip(self.videos, self.video_fields, strict=True)
         ]
 
@@ -83,18 +82,18 @@ class Media:
         return own[index] + found["rest"] if index < len(own) else field
 
 
-def read_frames(frames: str | list[str], *, field: str, max_frames: int, max_pixels: int) -> list[Image.Image]:
+def read_frames(frames: str | list[str], field: str, pictures: Pictures) -> list[Image.Image]:
     """Every frame, RGB and upright. Raises :class:`RequestError`: 400 unreadable, 413 too many frames or pixels."""
     uri = _VIDEO_URI.match(frames) if isinstance(frames, str) else None
     if isinstance(frames, str) and uri is None:
-        return _animated(base64_bytes(frames, field), field, max_frames, max_pixels)
+        return _animated(frames, field, pictures)
     if uri is not None and uri["kind"].lower() != "jpeg":
         kind = f"video/{uri['kind']}"
         raise RequestError(field, f"{kind} is not decoded here; send the frames, a list of images in order")
     sources = frames[uri.end() :].split(",") if uri is not None and isinstance(frames, str) else list(frames)
-    _check_count(len(sources), field, max_frames)
+    _check_count(len(sources), field, pictures.config.max_video_frames)
     names = [f"{field}[{j}]" if uri is None else field for j in range(len(sources))]
-    return [read_image(source, field=name, max_pixels=max_pixels) for source, name in zip(sources, names, strict=True)]
+    return [pictures.read(source, name) for source, name in zip(sources, names, strict=True)]
 
 
 def _check_count(count: int, field: str, most: int) -> None:
@@ -102,21 +101,22 @@ def _check_count(count: int, field: str, most: int) -> None:
         raise RequestError(field, f"{count} frames; from 1 to {most}", status=413 if count else 400)
 
 
-def _animated(data: bytes, field: str, max_frames: int, max_pixels: int) -> list[Image.Image]:
-    image = open_image(data, field, max_pixels, ANIMATED)
+def _animated(source: str, field: str, pictures: Pictures) -> list[Image.Image]:
+    image = pictures.opened(source, field, ANIMATED)
     try:
         count = getattr(image, "n_frames", 1)
     except Exception as error:  # readers raise whatever their format's library raises
         raise RequestError(field, f"its frames cannot be counted ({type(error).__name__})") from None
-    _check_count(count, field, max_frames)
-    return [_shown(image, j, field, max_pixels) for j in range(count)]
+    _check_count(count, field, pictures.config.max_video_frames)
+    return [_shown(image, j, field, pictures) for j in range(count)]
 
 
-def _shown(image: Image.Image, number: int, field: str, max_pixels: int) -> Image.Image:
+def _shown(image: Image.Image, number: int, field: str, pictures: Pictures) -> Image.Image:
     """Frame ``number`` as it is shown, with what earlier frames left standing."""
+    pictures.check(image, field)
     try:
         image.seek(number)
         frame = image.copy()
     except Exception as error:
         raise RequestError(field, f"frame {number} cannot be decoded ({type(error).__name__})") from None
-    return load_image(frame, field=field, max_pixels=max_pixels)
+    return pictures.decoded(frame, field)

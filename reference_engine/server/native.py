@@ -21,6 +21,8 @@ from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import ChatPrompts, media_of
 from reference_engine.server.errors import error_body
+from reference_engine.server.images import Pictures
+from reference_engine.server.limits import Limits
 from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta, running_meta
 from reference_engine.server.protocol import GenerateBody, Message, ProcessorOutputBody, read
@@ -61,13 +63,14 @@ class Prompt:
 
 
 def read_generate(
-    raw: bytes, engine: ServedEngine, prompts: ChatPrompts, max_batch: int, seams: ServingSeams = CLEAN_SERVING
+    raw: bytes, engine: ServedEngine, prompts: ChatPrompts, limits: Limits, seams: ServingSeams = CLEAN_SERVING
 ) -> GenerateCall:
     """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
     arrival = time.perf_counter()
     body = read(GenerateBody, raw)
-    sent = spread(body, max_batch, seams.sampling_of)
-    prepared = [_prepare(prompt, body, engine, prompts, seams) for prompt in sent]
+    sent = spread(body, limits.max_batch, seams.sampling_of)
+    pictures = Pictures(engine.config, limits, seams.load_image)
+    prepared = [_prepare(prompt, body, engine, prompts, pictures) for prompt in sent]
     has_text = engine.codec.tokenizer is not None
     return GenerateCall(body, prepared, sent[0].index is not None, arrival, has_text, seams)
 
@@ -176,7 +179,7 @@ def prompt_ids(prompt: Prompt, body: GenerateBody, prompts: ChatPrompts) -> list
 
 
 def _prepare(
-    prompt: Prompt, body: GenerateBody, engine: ServedEngine, prompts: ChatPrompts, seams: ServingSeams
+    prompt: Prompt, body: GenerateBody, engine: ServedEngine, prompts: ChatPrompts, pictures: Pictures
 ) -> Prepared:
     try:
         prompt.media.check(engine)
@@ -185,8 +188,8 @@ def _prepare(
             request_id=prompt.rid or uuid.uuid4().hex,
             text=prompt.text,
             input_ids=prompt_ids(prompt, body, prompts),
-            images=prompt.media.read_images(engine.config, seams.load_image),
-            videos=prompt.media.read_videos(engine.config),
+            images=prompt.media.read_images(pictures),
+            videos=prompt.media.read_videos(pictures),
             processor_output=read_processor_output(prompt.processor_output),
             sampling=prompt.sampling,
             want_evidence=body.return_evidence,

@@ -20,6 +20,8 @@ from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import ChatPrompts, media_of
 from reference_engine.server.errors import error_body
+from reference_engine.server.images import Pictures
+from reference_engine.server.limits import Limits
 from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, OpenAISampling, engine_value, read
@@ -28,20 +30,23 @@ from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
 
 
-def read_chat(raw: bytes, engine: ServedEngine, prompts: ChatPrompts, seams: ServingSeams = CLEAN_SERVING) -> ChatCall:
+def read_chat(
+    raw: bytes, engine: ServedEngine, prompts: ChatPrompts, limits: Limits, seams: ServingSeams = CLEAN_SERVING
+) -> ChatCall:
     """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
     arrival = time.perf_counter()
     body = read(ChatBody, raw)
     _check_combinations(body)
     check_model(body.model, engine)
     media = media_of(body.messages)
+    pictures = Pictures(engine.config, limits, seams.load_image)
     try:
         media.check(engine)
         request = Request(
             request_id=body.rid or f"chatcmpl-{uuid.uuid4().hex}",
             input_ids=seams.chat_ids(body, prompts),
-            images=media.read_images(engine.config, seams.load_image),
-            videos=media.read_videos(engine.config),
+            images=media.read_images(pictures),
+            videos=media.read_videos(pictures),
             processor_output=read_processor_output(body.processor_output),
             sampling=chat_sampling(body),
             want_evidence=body.return_evidence,

@@ -19,6 +19,8 @@ from reference_engine.multimodal.placing import Slot
 from reference_engine.predict import image_slots, prediction, video_slots
 from reference_engine.request import Request
 from reference_engine.server.chat import ChatPrompts, chat_ids, media_of
+from reference_engine.server.images import Pictures
+from reference_engine.server.limits import Limits
 from reference_engine.server.media import Media, Places
 from reference_engine.server.meta_info import given
 from reference_engine.server.native import Prompt, prompt_ids, spread
@@ -40,17 +42,18 @@ class PredictChat(ChatBody):
     return_positions: bool = False
 
 
-def answer_predict(raw: bytes, places: Places, prompts: ChatPrompts, max_batch: int) -> Any:
+def answer_predict(raw: bytes, places: Places, prompts: ChatPrompts, limits: Limits) -> Any:
     """One prediction, or a list of them for a list of prompts. Raises :class:`RequestError` as the endpoints do."""
+    pictures = Pictures(places.config, limits)
     if _is_chat(raw):
-        return _chat(read(PredictChat, raw), places, prompts)
+        return _chat(read(PredictChat, raw), places, prompts, pictures)
     body = read(PredictGenerate, raw)
-    found = spread(body, max_batch)
+    found = spread(body, limits.max_batch)
     if found[0].index is None:
-        return _one(found[0], body, body.image_sizes, body.video_sizes, places, prompts)
+        return _one(found[0], body, body.image_sizes, body.video_sizes, places, prompts, pictures)
     images = _each("image_sizes", body.image_sizes, len(found))
     videos = _each("video_sizes", body.video_sizes, len(found))
-    return [_one(prompt, body, images[i], videos[i], places, prompts) for i, prompt in enumerate(found)]
+    return [_one(prompt, body, images[i], videos[i], places, prompts, pictures) for i, prompt in enumerate(found)]
 
 
 def _each(field: str, sizes: list[Any] | None, count: int) -> list[Any]:
@@ -70,31 +73,37 @@ def _is_chat(raw: bytes) -> bool:
 
 
 def _one(
-    prompt: Prompt, body: PredictGenerate, images: Any, videos: Any, places: Places, prompts: ChatPrompts
+    prompt: Prompt,
+    body: PredictGenerate,
+    images: Any,
+    videos: Any,
+    places: Places,
+    prompts: ChatPrompts,
+    pictures: Pictures,
 ) -> dict[str, Any]:
     try:
-        slots = _slots(prompt.media, images, videos, places)
+        slots = _slots(prompt.media, images, videos, places, pictures)
         request = Request("predict", text=prompt.text, input_ids=prompt_ids(prompt, body, prompts), want_evidence=True)
         return _told(places, request, slots, body.return_positions)
     except RequestError as error:
         raise RequestError(prompt.named(error.field), error.message, status=error.status) from None
 
 
-def _chat(body: PredictChat, places: Places, prompts: ChatPrompts) -> dict[str, Any]:
-    slots = _slots(media_of(body.messages), body.image_sizes, body.video_sizes, places)
+def _chat(body: PredictChat, places: Places, prompts: ChatPrompts, pictures: Pictures) -> dict[str, Any]:
+    slots = _slots(media_of(body.messages), body.image_sizes, body.video_sizes, places, pictures)
     request = Request("predict", input_ids=chat_ids(body, prompts), want_evidence=True)
     return _told(places, request, slots, body.return_positions)
 
 
-def _slots(media: Media, images: Any, videos: Any, places: Places) -> list[Slot]:
+def _slots(media: Media, images: Any, videos: Any, places: Places, pictures: Pictures) -> list[Slot]:
     media.check(places)
     config = places.config
     if images is None:
-        sizes = [image.size for image in media.read_images(config)]
+        sizes = [image.size for image in media.read_images(pictures)]
     else:
         sizes = [_size(size, f"image_sizes[{i}]") for i, size in enumerate(_for("image", images, media.images))]
     if videos is None:
-        shapes = [video.size for video in media.read_videos(config)]
+        shapes = [video.size for video in media.read_videos(pictures)]
     else:
         shapes = [_shape(size, f"video_sizes[{i}]") for i, size in enumerate(_for("video", videos, media.videos))]
     return image_slots(sizes, config) + video_slots(shapes, config)

@@ -164,11 +164,13 @@ def echo() -> EchoEngine:
 
 
 @contextmanager
-def served(engine: Any, limits: Limits) -> Iterator[httpx2.Client]:
+def served(engine: Any, limits: Limits, key: str | None = None) -> Iterator[httpx2.Client]:
     """The app on a real port, in a thread of this process."""
     with Listener("127.0.0.1", 0) as listener:
         listener.listen()
-        config = uvicorn.Config(create_app(engine, limits), log_config=None, lifespan="on", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            create_app(engine, limits, key), log_config=None, lifespan="on", timeout_graceful_shutdown=2
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener.socket]})
         thread.start()
@@ -196,7 +198,7 @@ def until() -> Callable[..., None]:
 
 @pytest.fixture
 def serve() -> Callable[..., AbstractContextManager[httpx2.Client]]:
-    return lambda engine, **limits: served(engine, Limits(**limits))
+    return lambda engine, key=None, **limits: served(engine, Limits(**limits), key)
 
 
 @pytest.fixture

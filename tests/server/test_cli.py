@@ -46,7 +46,8 @@ def test_every_engine_setting_is_an_option_and_an_environment_variable(model: Pa
 
 def test_every_limit_is_an_option() -> None:
     for limit in fields(Limits):
-        assert getattr(build_parser().parse_args([f"--{limit.name.replace('_', '-')}", "3"]), limit.name) == 3
+        found = getattr(build_parser().parse_args([f"--{limit.name.replace('_', '-')}", "3"]), limit.name)
+        assert found == type(limit.default)(3)
 
 
 def test_the_environment_may_not_misspell_a_setting(options: argparse.Namespace) -> None:

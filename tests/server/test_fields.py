@@ -16,11 +16,13 @@ from reference_engine import Request, SamplingParams
 from reference_engine.request import Video
 from reference_engine.server.chat import ChatPrompts
 from reference_engine.server.completions import read_completions
+from reference_engine.server.limits import Limits
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS
 from tests.server.conftest import data_uri
 
+LIMITS = Limits()
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 penalty = st.floats(-2, 2)
 ids = st.integers(0, 299)
@@ -121,9 +123,9 @@ def test_generate(echo: Any, prompts: list[tuple[dict[str, Any], Sent]], wanted:
     ]
     together = {name: [body[name] for body in alone] for name in alone[0]} | given_wishes
     prompter = ChatPrompts(echo.codec)
-    batch = read_generate(raw(together), echo, prompter, 9)
+    batch = read_generate(raw(together), echo, prompter, LIMITS)
     for body, request, found in zip(alone, expected, batch.prepared, strict=True):
-        assert same(read_generate(raw(body | given_wishes), echo, prompter, 9).prepared[0].request, request)
+        assert same(read_generate(raw(body | given_wishes), echo, prompter, LIMITS).prepared[0].request, request)
         assert same(found.request, request)
         assert len(found.keys) == request.sampling.n
 
@@ -148,7 +150,7 @@ def test_chat(echo: Any, params: dict[str, Any], sent: Sent, with_ids: bool, wan
     body |= {WISHES[name][1]: value for name, value in wanted.items()}
     content = [*sent.parts, {"type": "text", "text": "hi"}]
     body |= {"messages": [{"role": "user", "content": content}], "return_meta_info": True}
-    call = read_chat(raw(body | ({"input_ids": [5, 6]} if with_ids else {})), echo, ChatPrompts(echo.codec))
+    call = read_chat(raw(body | ({"input_ids": [5, 6]} if with_ids else {})), echo, ChatPrompts(echo.codec), LIMITS)
     found = call.prepared[0].request
     ids = [5, 6] if with_ids else found.input_ids
     request = Request(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reference_engine import RequestError
-from reference_engine.server.images import FORMATS, read_image, read_images
+from reference_engine import EngineConfig, RequestError
+from reference_engine.server.images import FORMATS, Pictures
+from reference_engine.server.limits import Limits
 
 Uri = Callable[..., str]
 LIMIT = 1_000_000
@@ -22,6 +23,10 @@ def picture(width: int = 40, height: int = 30) -> Image.Image:
     image = Image.new("RGB", (width, height), (200, 30, 60))
     image.putpixel((0, 0), (1, 2, 3))
     return image
+
+
+def read_image(source: str, *, field: str, max_pixels: int) -> Image.Image:
+    return Pictures(EngineConfig(max_image_pixels=max_pixels)).read(source, field)
 
 
 def refusal(source: str, limit: int = LIMIT) -> RequestError:
@@ -133,6 +138,18 @@ def test_the_limit_itself_is_allowed(uri: Uri) -> None:
     assert refusal(uri(picture(40, 30)), limit=1199).status == 413
 
 
-def test_the_first_bad_image_of_several_is_named(uri: Uri) -> None:
-    with pytest.raises(RequestError, match=r"^b: "):
-        read_images([uri(picture()), "junk!", "junk!"], fields=["a", "b", "c"], max_pixels=LIMIT)
+def test_the_pictures_of_a_call_have_so_many_pixels_together(uri: Uri) -> None:
+    pictures = Pictures(EngineConfig(), Limits(max_megapixels=1))
+    pictures.read(uri(Image.new("1", (1000, 600))), "a")
+    with pytest.raises(RequestError, match=r"^b: the pictures of this call have more than 1000000 pixels") as caught:
+        pictures.read(uri(Image.new("1", (1000, 401))), "b")
+    assert caught.value.status == 413
+    assert pictures.read(uri(Image.new("1", (1000, 400))), "c").size == (1000, 400)
+
+
+def test_the_bytes_of_an_image_are_counted(uri: Uri) -> None:
+    pictures = Pictures(EngineConfig(), Limits(max_image_mb=1))
+    for size in (2**20, 2**21):
+        with pytest.raises(RequestError) as caught:
+            pictures.read(base64.b64encode(bytes(size + 1)).decode(), "f")
+        assert (caught.value.status, caught.value.message) == (413, "more than 1048576 bytes")

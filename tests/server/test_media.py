@@ -13,6 +13,7 @@ from PIL import Image
 
 from reference_engine import Engine, EngineConfig, Request, RequestError, SamplingParams
 from reference_engine.request import Video
+from reference_engine.server.images import Pictures
 from reference_engine.server.media import read_frames
 
 CHAT = "/v1/chat/completions"
@@ -40,7 +41,10 @@ def animated(kind: str, frames: list[Image.Image], **options: Any) -> str:
 
 
 def read(frames: Any, **limits: Any) -> list[Image.Image]:
-    return read_frames(frames, field="video_data[3].frames", **({"max_frames": 8, "max_pixels": 10_000} | limits))
+    config = EngineConfig(
+        max_video_frames=limits.get("max_frames", 8), max_image_pixels=limits.get("max_pixels", 10_000)
+    )
+    return read_frames(frames, "video_data[3].frames", Pictures(config))
 
 
 def refusal(frames: Any, **limits: Any) -> RequestError:
