@@ -26,6 +26,7 @@ from reference_engine.encoder_stream import Pending, choose_encoder_stream
 from reference_engine.errors import RequestError
 from reference_engine.evidence import build_evidence
 from reference_engine.faults import plant
+from reference_engine.grammar import Grammars
 from reference_engine.graphs import choose_recorder
 from reference_engine.integrity import check_scheduler
 from reference_engine.live_request import LiveRequest, cached_tokens
@@ -66,6 +67,7 @@ class Engine:
         self.geometry = loaded.geometry
         self.codec = loaded.codec
         self.family = loaded.family
+        self.grammars = Grammars(loaded.codec, loaded.geometry.eos_ids)
         self._options = f"{self.family.name} slice_rows={config.slice_rows}"
         self.cache = loaded.cache
         placer = PromptPlacer(self.codec, self.family, config, self.seams.part(PlacingSeams))
@@ -101,6 +103,7 @@ class Engine:
         """The prompt as it would run; may be called from another thread and handed to :meth:`submit`."""
         self.seams.check_sampling(request.sampling, self.geometry.vocabulary, self.geometry.eos_ids)
         self.codec.check_stops(request.sampling.stop)
+        self.grammars.start(request.sampling)  # compiled here, off the loop
         prompt = self.prompts.build(request)
         self._check_room(request, prompt)
         check_start(request.logprob_start, len(prompt.ids))
@@ -136,6 +139,7 @@ class Engine:
             LiveRequest.start(
                 request, prompt, self.seams.open_stream(self.codec.detokenizer(), request.sampling, prompt.ids),
                 self.geometry.eos_ids, index, scores, self.seams.image_places(prompt),
+                self.grammars.start(request.sampling),
             )
             for index in range(request.sampling.n)
         ]  # fmt: skip

@@ -16,6 +16,7 @@ from torch import Tensor
 from reference_engine.detokenizer import Detokenizer, TextStream
 from reference_engine.encoder_cache import Entry, count_rows
 from reference_engine.errors import RequestError
+from reference_engine.grammar import Grammar
 from reference_engine.logprobs import PromptLogprobs
 from reference_engine.multimodal.prompt import PreparedPrompt
 from reference_engine.prefix_cache import KeyChain
@@ -77,6 +78,7 @@ class LiveRequest:
     def start(
         cls, request: Request, prompt: PreparedPrompt, stream: TextStream, eos_ids: Collection[int] = (),
         index: int = 0, prompt_logprobs: PromptLogprobs | None = None, places_R: Tensor | None = None,
+        grammar: Grammar | None = None,
     ) -> LiveRequest:  # fmt: skip
         """``places_R`` stands for :func:`image_places`."""
         output_ids: list[int] = []
@@ -87,7 +89,7 @@ class LiveRequest:
             stream=stream,
             sampling=SampleRow(
                 params, output_ids, index=index, prompt_ids_L=prompt_ids_L, end_ids=end_ids(params, eos_ids),
-                logprobs=request.want_logprobs, top_logprobs=request.top_logprobs,
+                logprobs=request.want_logprobs, top_logprobs=request.top_logprobs, grammar=grammar,
             ),
             output_ids=output_ids,
             prompt_ids_L=prompt_ids_L,

@@ -1,9 +1,10 @@
-"""What changes logits before a token is picked: bias, penalties, and end tokens barred until ``min_new_tokens``.
+"""What changes logits before a token is picked: bias, penalties, end tokens barred until ``min_new_tokens``, and
+everything barred that a grammar does not allow.
 
 In this order: bias is added; tokens of prompt and answer are punished by ``repetition_penalty`` as transformers does;
-tokens of the answer by ``presence_penalty`` and ``frequency_penalty`` as OpenAI does; end tokens are barred. A request
-that asks for none of it costs nothing. One that does keeps one number a vocabulary entry, brought up to date token by
-token: the work of a step does not grow with the answer.
+tokens of the answer by ``presence_penalty`` and ``frequency_penalty`` as OpenAI does; end tokens are barred, then what
+the grammar does not allow. A request that asks for none of it costs nothing. One that does keeps one number a
+vocabulary entry, brought up to date token by token: the work of a step does not grow with the answer.
 
 Shapes: P rows that are changed, R rows that an option concerns, V vocabulary, K biased ids.
 """
@@ -16,7 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from reference_engine.sampling_params import SamplingParams
+from reference_engine.grammar import Grammar
+from reference_engine.sampling_params import SamplingParams, grammar_of
 
 
 def changes_logits(params: SamplingParams) -> bool:
@@ -26,6 +28,7 @@ def changes_logits(params: SamplingParams) -> bool:
         or params.repetition_penalty != 1
         or params.presence_penalty
         or params.frequency_penalty
+        or grammar_of(params)
     )
 
 
@@ -39,8 +42,10 @@ class LogitsProcessor:
         end_ids: Iterable[int],
         vocabulary: int,
         device: torch.device,
+        grammar: Grammar | None = None,
     ) -> None:
         self.params = params
+        self.grammar = grammar
         self.generated = 0
         self.end_ids_E = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
         self.bias_ids_K = torch.tensor(list(params.logit_bias), dtype=torch.int64, device=device)
@@ -62,6 +67,8 @@ class LogitsProcessor:
                 self.seen_V[token] = True
             if self.counts_V is not None:
                 self.counts_V[token] += 1
+            if self.grammar is not None:
+                self.grammar.advance(token)
         self.generated = len(output_ids)
 
     @property
@@ -75,6 +82,7 @@ def process(logits_PV: Tensor, processors: Sequence[LogitsProcessor]) -> Tensor:
     _punish_repetition(logits_PV, _those(processors, lambda p: p.seen_V is not None))
     _punish_presence_and_frequency(logits_PV, _those(processors, lambda p: p.counts_V is not None))
     _bar_ends(logits_PV, _those(processors, lambda p: p.bars_ends))
+    _bar_ungrammatical(logits_PV, _those(processors, lambda p: p.grammar is not None))
     return logits_PV
 
 
@@ -113,6 +121,12 @@ def _punish_presence_and_frequency(logits_PV: Tensor, rows: Rows) -> None:
 def _bar_ends(logits_PV: Tensor, rows: Rows) -> None:
     for i, processor in rows:
         logits_PV[i, processor.end_ids_E] = -math.inf
+
+
+def _bar_ungrammatical(logits_PV: Tensor, rows: Rows) -> None:
+    for i, processor in rows:
+        if processor.grammar is not None:
+            logits_PV[i].masked_fill_(~processor.grammar.allowed_V().to(logits_PV.device), -math.inf)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from reference_engine.errors import RequestError
+from reference_engine.grammar import Grammar
 from reference_engine.logits_processors import LogitsProcessor, changes_logits, process
 from reference_engine.logprobs import token_logprobs
 from reference_engine.philox import Draws
@@ -39,7 +40,7 @@ class SampleRow:
 
     def __init__(
         self, params: SamplingParams, output_ids: list[int], *, index: int = 0, prompt_ids_L: Tensor | None = None,
-        end_ids: Collection[int] = (), logprobs: bool = False, top_logprobs: int = 0,
+        end_ids: Collection[int] = (), logprobs: bool = False, top_logprobs: int = 0, grammar: Grammar | None = None,
     ) -> None:  # fmt: skip
         self.params = params
         self.output_ids = output_ids
@@ -49,14 +50,22 @@ class SampleRow:
         self.logprobs, self.top_logprobs = logprobs, top_logprobs
         self._prompt_ids_L = torch.empty(0, dtype=torch.int64) if prompt_ids_L is None else prompt_ids_L
         self.end_ids = end_ids
+        self._grammar = grammar
         self._processor: LogitsProcessor | None = None
 
     def processor(self, vocabulary: int, device: torch.device) -> LogitsProcessor:
         """Made when it is first asked for, brought up to date from then on."""
         if self._processor is None:
-            self._processor = LogitsProcessor(self.params, self._prompt_ids_L, self.end_ids, vocabulary, device)
+            self._processor = LogitsProcessor(
+                self.params, self._prompt_ids_L, self.end_ids, vocabulary, device, self._grammar
+            )
         self._processor.follow(self.output_ids)
         return self._processor
+
+    @property
+    def failure(self) -> RequestError | None:
+        """Why no token can be picked, whatever the logits are."""
+        return None if self._grammar is None else self._grammar.failure
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Sampled:
 
 
 def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
-    """One token a row, or an error (500) for a row whose logits are not all finite numbers."""
+    """One token a row, or an error (500) for a row whose logits are not all finite numbers, or whose grammar failed."""
     changed_BV = _changed(logits_BV, rows)
     tokens_B = changed_BV.argmax(dim=-1)
     drawn = [i for i, row in enumerate(rows) if not row.is_greedy]
@@ -75,7 +84,7 @@ def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | Reque
     logprobs = _logprobs(logits_BV, tokens_B, rows)
     ends_2B = torch.stack([tokens_B, logits_BV.isfinite().all(dim=-1).long()]).tolist()  # the one copy to the host
     return [
-        Sampled(token, logprobs.get(i)) if finite else NOT_FINITE
+        rows[i].failure or (Sampled(token, logprobs.get(i)) if finite else NOT_FINITE)
         for i, (token, finite) in enumerate(zip(*ends_2B, strict=True))
     ]
 

@@ -16,6 +16,8 @@ LARGEST_SEED = 2**63 - 1
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 512
 MAX_CHOICES = 128
+MAX_GRAMMAR = 65_536
+"""Characters of a schema or regular expression."""
 
 
 def _declare(default: Any, allows: Callable[[Any], bool], allowed: str) -> Any:
@@ -51,6 +53,11 @@ def _are_stops(stops: object) -> bool:
     if not isinstance(stops, (tuple, list)) or len(stops) > MAX_STOPS:
         return False
     return all(isinstance(s, str) and 0 < len(s) <= MAX_STOP_LENGTH for s in stops)
+
+
+def _grammar() -> Any:
+    allowed = f"a text of 1 to {MAX_GRAMMAR} characters"
+    return _declare(None, lambda v: v is None or (isinstance(v, str) and 0 < len(v) <= MAX_GRAMMAR), allowed)
 
 
 def _is_bias(bias: object) -> bool:
@@ -91,6 +98,10 @@ class SamplingParams:
     no_stop_trim: bool = _flag()
     """Leave the stop string (or the text of the stop id) at the end of the text."""
     ignore_eos: bool = _flag()
+    json_schema: str | None = _grammar()
+    """The answer is JSON that this schema, written as text, allows."""
+    regex: str | None = _grammar()
+    """The answer is what this regular expression matches, from its first character to its last."""
 
 
 def check_sampling(params: SamplingParams, vocabulary: int, eos_ids: Collection[int] = ()) -> None:
@@ -112,6 +123,26 @@ def _check_ends(params: SamplingParams, vocabulary: int, eos_ids: Collection[int
         raise _refusal("min_new_tokens", f"{least} is more than max_new_tokens, {most}")
     if least and len(end_ids(params, eos_ids)) >= vocabulary:
         raise _refusal("min_new_tokens", f"{least} tokens cannot be drawn: every id of the vocabulary ends the answer")
+
+    asked = grammar_of(params)
+    if asked is not None:
+        _check_grammar(params, asked[0])
+
+
+def _check_grammar(params: SamplingParams, name: str) -> None:
+    """An answer that is complete must be able to end."""
+    if params.json_schema is not None and params.regex is not None:
+        raise _refusal("regex", "was sent beside json_schema; an answer is held to one of them")
+    for other in ("ignore_eos", "min_new_tokens"):
+        if getattr(params, other):
+            raise _refusal(other, f"cannot be kept beside {name}: once the answer is complete, nothing may follow")
+
+
+def grammar_of(params: SamplingParams) -> tuple[str, str] | None:
+    """The parameter that holds the answer to a grammar, and its value; None where there is none."""
+    if params.json_schema is not None:
+        return "json_schema", params.json_schema
+    return None if params.regex is None else ("regex", params.regex)
 
 
 def seed_of(params: SamplingParams) -> int:

@@ -35,6 +35,10 @@ class Codec(Protocol):
     """Special tokens as written, and their ids."""
 
     @property
+    def spellings(self) -> Spellings | None:
+        """What every id adds to an answer's text; None without a tokenizer."""
+
+    @property
     def tokenizer(self) -> Any:
         """transformers' object, None without a tokenizer."""
 
@@ -129,6 +133,7 @@ class IdsOnly:
 
     tokenizer = None
     special: Mapping[str, int] = {}
+    spellings = None
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary

@@ -18,8 +18,8 @@ from typing import Any
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.server.errors import error_body
-from reference_engine.server.openai import check_model, usage, wire_sampling
-from reference_engine.server.protocol import OPENAI_NAMES, CompletionBody, read
+from reference_engine.server.openai import check_model, sampling_name, usage, wire_sampling
+from reference_engine.server.protocol import CompletionBody, read
 from reference_engine.server.worker import Key, Prepared, ServedEngine
 from reference_engine.tokenizer import Codec
 
@@ -70,22 +70,21 @@ def _prepare(
         )
         return Prepared(request, engine.prepare(request))
     except RequestError as error:
-        raise RequestError(_renamed(error.field, place), error.message, status=error.status) from None
+        raise RequestError(_renamed(error.field, place, body), error.message, status=error.status) from None
 
 
-def _renamed(field: str, place: int | None) -> str:
+def _renamed(field: str, place: int | None, body: CompletionBody) -> str:
     """The engine's name of a field as a client spells it here."""
     if field == "top_logprobs":
         return "logprobs"
-    name = _PROMPT.sub("prompt" if place is None else f"prompt[{place}]", field, count=1)
-    name = name.removeprefix("sampling_params.")
-    return OPENAI_NAMES.get(name, name)
+    return sampling_name(_PROMPT.sub("prompt" if place is None else f"prompt[{place}]", field, count=1), body)
 
 
 class CompletionCall:
     def __init__(self, body: CompletionBody, prepared: Sequence[Prepared], engine: ServedEngine) -> None:
         self.prepared = prepared
         self.stream = bool(body.stream)
+        self._body = body
         self._usage = body.stream_options is not None and body.stream_options.include_usage
         keys = [key for one in prepared for key in one.keys]
         self._places: dict[Key, int] = {key: place for place, key in enumerate(keys)}
@@ -134,7 +133,9 @@ class CompletionCall:
             return {}
         place = self._places[answer.request_id, 0] if len(self.prepared) > 1 else None
         return error_body(
-            RequestError(_renamed(answer.error.field, place), answer.error.message, status=answer.error.status)
+            RequestError(
+                _renamed(answer.error.field, place, self._body), answer.error.message, status=answer.error.status
+            )
         )
 
 

@@ -24,7 +24,7 @@ from reference_engine.server.images import Pictures
 from reference_engine.server.limits import Limits
 from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta
-from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, OpenAISampling, engine_value, read
+from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, CompletionBody, engine_value, read
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine
@@ -84,10 +84,22 @@ def chat_sampling(body: ChatBody) -> SamplingParams:
     return replace(wire_sampling(body), max_new_tokens=body.max_completion_tokens)
 
 
-def wire_sampling(body: OpenAISampling) -> SamplingParams:
-    """The sampling fields that were given, each beside the others in an OpenAI body."""
+def wire_sampling(body: ChatBody | CompletionBody) -> SamplingParams:
+    """The sampling fields that were given, each beside the others in an OpenAI body, and its ``response_format``."""
     given = {name: getattr(body, OPENAI_NAMES.get(name, name)) for name in SAMPLING_FIELDS}
+    schema = None if body.response_format is None else body.response_format.schema_text
+    if schema is not None and (given["json_schema"] is not None or given["regex"] is not None):
+        raise RequestError("response_format", "was sent beside json_schema or regex; an answer is held to one of them")
+    given |= {"json_schema": schema or given["json_schema"]}
     return SamplingParams(**{name: engine_value(name, value) for name, value in given.items() if value is not None})
+
+
+def sampling_name(field: str, body: ChatBody | CompletionBody) -> str:
+    """``sampling_params.top_k``, and so on, as it is spelled in an OpenAI body."""
+    name = field.removeprefix("sampling_params.")
+    if name == "json_schema" and body.response_format is not None:
+        return "response_format"
+    return OPENAI_NAMES.get(name, name)
 
 
 def _renamed(field: str, media: Media, body: ChatBody) -> str:
@@ -100,8 +112,7 @@ def _renamed(field: str, media: Media, body: ChatBody) -> str:
         return "messages"
     if field == "logprob_start":
         return "logprob_start_len"
-    name = field.removeprefix("sampling_params.")
-    return OPENAI_NAMES.get(name, name)
+    return sampling_name(field, body)
 
 
 class ChatCall:

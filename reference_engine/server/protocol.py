@@ -6,6 +6,7 @@ sampling fields are those of :class:`reference_engine.request.SamplingParams`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -301,6 +302,34 @@ def _or_none_sent(value: Any) -> Any:
     return [] if value is None else value
 
 
+class JsonSchemaFormat(Body):
+    name: str | None = None
+    description: str | None = None
+    schema_value: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+    """Held to in either case."""
+
+
+class ResponseFormat(Body):
+    """What the answer must be. Its text is held to that token by token; the prompt is not changed."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> ResponseFormat:
+        if (self.json_schema is None) == (self.type == "json_schema"):
+            raise ValueError("json_schema belongs to type 'json_schema'")
+        return self
+
+    @property
+    def schema_text(self) -> str | None:
+        """The JSON schema to hold an answer to; None of plain text."""
+        if self.json_schema is not None:
+            return json.dumps(self.json_schema.schema_value)
+        return '{"type": "object"}' if self.type == "json_object" else None
+
+
 class StreamOptions(Body):
     include_usage: bool = False
 
@@ -343,6 +372,7 @@ class CompletionBody(OpenAISampling):
     """Text with special tokens written out, or token ids; or a list of either, for several prompts at once."""
     rid: RidsField = None
     """The requests' own names, for ``/abort``: a string, or for a list of prompts a list."""
+    response_format: ResponseFormat | None = None
     logprobs: Integer | None = None
     """Log-probabilities of the tokens, with so many of the likeliest in each place."""
     echo: Literal[False] | None = None
@@ -374,6 +404,7 @@ class ChatBody(OpenAISampling):
     """``meta_info`` of every choice, as ``/generate`` gives it, with ``output_ids``. Not in a stream."""
     max_tokens: Integer | None = None
     max_completion_tokens: Integer | None = None
+    response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Integer | None = None
     logprob_start_len: Integer | None = None

@@ -33,6 +33,7 @@ SAMPLING: dict[str, st.SearchStrategy[Any]] = {
     "logit_bias": st.dictionaries(ids, st.floats(-100, 100), max_size=3), "seed": st.integers(0, 2**63 - 1),
     "n": st.integers(1, 3), "stop": st.lists(st.text(min_size=1, max_size=3), max_size=3).map(tuple),
     "stop_token_ids": st.lists(ids, max_size=3).map(tuple), "no_stop_trim": st.booleans(), "ignore_eos": st.booleans(),
+    "json_schema": st.just('{"type": "null"}'), "regex": st.just("a+"),
 }  # fmt: skip
 sampling = st.fixed_dictionaries({}, optional=SAMPLING)
 WISHES: dict[str, tuple[str, str]] = {

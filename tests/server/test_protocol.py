@@ -15,6 +15,7 @@ OTHER = {
     "max_new_tokens": 7, "min_new_tokens": 2, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "min_p": 0.125,
     "repetition_penalty": 1.5, "presence_penalty": -1.0, "frequency_penalty": 0.75, "logit_bias": {5: -1.5, 77: 100.0},
     "seed": 11, "n": 3, "stop": ("x", "y"), "stop_token_ids": (4, 5), "no_stop_trim": True, "ignore_eos": True,
+    "json_schema": '{"type": "null"}', "regex": "a+",
 }  # fmt: skip
 MESSAGES = [{"role": "user", "content": "hello"}]
 
