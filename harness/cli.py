@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("sentinel", help="accuracy or sensitivity of the sentinel model", add_help=False)
     commands.add_parser("bench", help="speed against other engines, and of each toggle", add_help=False)
+    commands.add_parser("conformance", help="the properties, put to several implementations", add_help=False)
     report = commands.add_parser("report", help="make the page of a run record again")
     report.add_argument("record", type=Path, help="RUN.json, or RUN.partial.jsonl of a run that broke off")
     report.add_argument("--out", type=Path, help="where to write the page (default: beside the record)")
@@ -160,8 +161,15 @@ def _predict(arguments: list[str]) -> int:
     return predict(arguments)
 
 
+def _conformance(arguments: list[str]) -> int:
+    from harness.conformance.cli import main as conformance
+
+    return conformance(arguments)
+
+
 DELEGATED: dict[str, Callable[[list[str]], int]] = {
     "bench": _bench,
+    "conformance": _conformance,
     "predict": _predict,
     "sentinel": _sentinel,
     "serve": _serve,

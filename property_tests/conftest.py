@@ -28,10 +28,12 @@ from harness.implementations.base import (
     WindowPositions,
 )
 from property_tests.known_failures import known_failures
+from property_tests.outcomes import Asked, Outcomes
 from property_tests.profiles import load_default
 
 HERE = Path(__file__).parent
 UNDER_TEST = pytest.StashKey[Implementation]()
+ASKED = Asked()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"unknown implementation {name!r}; known: {', '.join(implementation_names())}")
     if config.getoption("--hypothesis-profile", default=None) is None:
         load_default()
+    if path := config.getoption("--outcomes"):
+        config.pluginmanager.register(Outcomes(Path(path), HERE, ASKED, lambda: under_test(config)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,8 +55,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     judged = under_test(config)
     known = known_failures(judged.name, judged.version)
     for item in mine:
-        if failure := known.get(f"{item.path.name}::{item.name.partition('[')[0]}"):
-            reason = f"known in {failure.implementation} {failure.version}: {failure.reason}"
+        whole = f"{item.path.name}::{item.name}"
+        if failure := known.get(whole) or known.get(whole.partition("[")[0]):
+            reason = f"known in {failure.implementation} {failure.version}: {failure.told}"
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
@@ -89,6 +94,7 @@ def _capability(implementation: Implementation, name: str) -> Any:
     @wraps(function)
     def call(*arguments: Any) -> Any:
         """An input that the implementation has no way to be asked is left out, never judged."""
+        ASKED.times += 1
         try:
             return function(*arguments)
         except Unsupported as error:

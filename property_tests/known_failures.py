@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,23 @@ LIST = Path(__file__).with_name("known_failures.toml")
 
 @dataclass(frozen=True)
 class KnownFailure:
+    """One defect, or one decision that the properties do not share, and every property that it fails."""
+
     implementation: str
     version: str
-    test: str
-    """``file::test`` within property_tests."""
+    tests: Sequence[str]
+    """``file::test`` within property_tests, or ``file::test[case]``."""
     reason: str
+    reproductions: Sequence[str] = ()
+    """Files in results/conformance/reproductions that show it against the release alone."""
+    link: str = ""
+    """Where it was reported, if it was."""
+
+    @property
+    def told(self) -> str:
+        """The reason, and where to see and read more."""
+        more = [*(f"{name}.py" for name in self.reproductions), *([self.link] if self.link else [])]
+        return self.reason + (f" ({', '.join(more)})" if more else "")
 
 
 def read_list(path: Path = LIST) -> list[KnownFailure]:
@@ -25,5 +38,6 @@ def read_list(path: Path = LIST) -> list[KnownFailure]:
 
 
 def known_failures(implementation: str, version: str) -> dict[str, KnownFailure]:
-    """By test, those of ``implementation`` at ``version``."""
-    return {k.test: k for k in read_list() if (k.implementation, k.version) == (implementation, version)}
+    """By test, those of ``implementation`` at ``version``. A test that several defects fail has the first of them."""
+    mine = [k for k in read_list() if (k.implementation, k.version) == (implementation, version)]
+    return {test: known for known in reversed(mine) for test in known.tests}

@@ -30,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FAULT",
         help="plant this fault in the implementation first, to see the property that catches it fail",
     )
+    group.addoption(
+        "--outcomes", default=None, metavar="FILE", help="write what each property said, one JSON line each"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 
+from missing_kernels import stand_in
+
 os.environ.setdefault("SGLANG_USE_CPU_ENGINE", "1")
+stand_in("sgl_kernel")
 
 from dataclasses import MISSING, fields
 from importlib.metadata import version
