@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reference_engine.device import runs_kernels, to_device
 from reference_engine.errors import RequestError
 from reference_engine.grammar import Grammar
 from reference_engine.logits_processors import LogitsProcessor, changes_logits, process
@@ -76,17 +77,35 @@ class Sampled:
 
 def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
     """One token a row, or an error (500) for a row whose logits are not all finite numbers, or whose grammar failed."""
-    changed_BV = _changed(logits_BV, rows)
+    pick = pick_by_kernel if runs_kernels(logits_BV.device) else pick_in_torch
+    picked_B2 = pick(_changed(logits_BV, rows), logits_BV, rows)
+    logprobs = _logprobs(logits_BV, picked_B2[:, 0], rows)
+    return [
+        rows[i].failure or (Sampled(token, logprobs.get(i)) if finite else NOT_FINITE)
+        for i, (token, finite) in enumerate(picked_B2.tolist())  # the one copy to the host
+    ]
+
+
+def pick_in_torch(changed_BV: Tensor, logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+    """int64 [B, 2]: each row's token, and 1 where the model's own logits are all finite."""
     tokens_B = changed_BV.argmax(dim=-1)
     drawn = [i for i, row in enumerate(rows) if not row.is_greedy]
     if drawn:
         tokens_B[drawn] = draw_tokens(changed_BV[drawn], [rows[i] for i in drawn])
-    logprobs = _logprobs(logits_BV, tokens_B, rows)
-    ends_2B = torch.stack([tokens_B, logits_BV.isfinite().all(dim=-1).long()]).tolist()  # the one copy to the host
-    return [
-        rows[i].failure or (Sampled(token, logprobs.get(i)) if finite else NOT_FINITE)
-        for i, (token, finite) in enumerate(zip(*ends_2B, strict=True))
-    ]
+    return torch.stack([tokens_B, logits_BV.isfinite().all(dim=-1).long()], dim=1)
+
+
+def pick_by_kernel(changed_BV: Tensor, logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+    """The same on a card, in one launch of our own kernel. It draws the number of :mod:`philox` itself."""
+    from reference_engine.kernels import sampling
+
+    wholes = [[row.draws.seed, row.draws.index, len(row.output_ids), row.params.top_k] for row in rows]
+    cuts = [(0.0 if row.is_greedy else row.params.temperature, row.params.top_p, row.params.min_p) for row in rows]
+    numbers_B3 = torch.tensor(cuts, dtype=torch.float64)
+    numbers_B3[:, 2] = numbers_B3[:, 2].float().log()
+    device = logits_BV.device
+    wholes_B4 = to_device(torch.tensor(wholes, dtype=torch.int64), device)
+    return sampling.pick(changed_BV.float(), logits_BV.float(), wholes_B4, to_device(numbers_B3, device))
 
 
 def _changed(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
