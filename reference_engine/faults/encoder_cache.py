@@ -23,8 +23,10 @@ def key_of_one_byte(tensors: Mapping[str, Tensor], grids: Sequence[Sequence[int]
 
 
 def key_of_bytes_only(tensors: Mapping[str, Tensor], grids: Sequence[Sequence[int]], options: str) -> bytes:
-    """Neither shape nor grid counts."""
-    return clean_key.content_key({name: t.flatten() for name, t in tensors.items()}, [], options)
+    """Neither shape nor grid counts; whole numbers beside the pixels are grids."""
+    return clean_key.content_key(
+        {name: t.flatten() for name, t in tensors.items() if t.is_floating_point()}, [], options
+    )
 
 
 def key_without_options(tensors: Mapping[str, Tensor], grids: Sequence[Sequence[int]], options: str) -> bytes:

@@ -27,7 +27,8 @@ from reference_engine.server.listening import Listener, ListenError, serve
 from reference_engine.server.sources import Sources
 
 NOT_STARTED, INTERRUPTED = 2, 130
-NOT_SETTINGS = {"ASSAY_TEST_MODEL", VARIABLE}
+NOT_SETTINGS = ("ASSAY_CACHE", "ASSAY_PYTHON_", "ASSAY_TEST_MODEL", VARIABLE)
+"""Beginnings of variables that others read: the cache of random models, the harness, the tests, the API key."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,8 +69,8 @@ def engine_config(options: argparse.Namespace, environ: Mapping[str, str]) -> En
     """Raises :class:`ConfigError` for whatever can be known to be wrong before a model is loaded."""
     names = [f.name for f in fields(EngineConfig)]
     config = EngineConfig.from_environment(environ, **{name: getattr(options, name) for name in names})
-    for name in sorted(set(environ) - NOT_SETTINGS):
-        if name.startswith("ASSAY_") and name.removeprefix("ASSAY_").lower() not in names:
+    for name in sorted(name for name in environ if name.startswith("ASSAY_") and not name.startswith(NOT_SETTINGS)):
+        if name.removeprefix("ASSAY_").lower() not in names:
             raise ConfigError(f"{name} in the environment is not a setting; known: {', '.join(sorted(names))}")
     if config.plant is not None:
         _check_plant(config.plant, allowed=options.allow_plant)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from reference_engine import Engine
+from reference_engine.block_pool import BlockLeak
 from reference_engine.faults import encoder_cache, prefix_cache, scheduling
 from tests.reference_engine.schedules import SETTINGS, make_cases, make_schedule
 
@@ -53,7 +55,7 @@ def test_any_schedule(cases: Cases) -> None:
 
 @pytest.mark.slow
 def test_many_schedules(cases: Cases) -> None:
-    run_state_machine_as_test(cases.schedule(), settings=settings(SHORT, max_examples=300, stateful_step_count=60))
+    run_state_machine_as_test(cases.schedule(), settings=settings(SHORT, max_examples=120, stateful_step_count=50))
 
 
 @pytest.mark.parametrize(
@@ -66,5 +68,5 @@ def test_many_schedules(cases: Cases) -> None:
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_planted_fault_is_found(cases: Cases, fault: str) -> None:
-    with pytest.raises(Exception):  # noqa: B017, PT011  whichever invariant breaks first
+    with pytest.raises((AssertionError, BlockLeak, Flaky)):
         run_state_machine_as_test(cases.schedule(fault), settings=HUNT)

@@ -55,6 +55,12 @@ def test_the_environment_may_not_misspell_a_setting(options: argparse.Namespace)
         engine_config(options, {"ASSAY_AVOID_RETOKENISE": "on"})
 
 
+def test_variables_that_others_read_are_left_to_them(model: Path) -> None:
+    options = build_parser().parse_args(["--model", str(model)])
+    others = {"ASSAY_CACHE": "/somewhere", "ASSAY_PYTHON_SGLANG": "/somewhere/bin/python"}
+    assert engine_config(options, others) == engine_config(options, {})
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
