@@ -10,6 +10,7 @@ An engine without a tokenizer runs on ids alone: what needs text is refused with
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +57,9 @@ class Codec(Protocol):
 
     def detokenizer(self) -> Detokenizer:
         """The same, id by id, for one answer."""
+
+    def written(self) -> Detokenizer:
+        """:meth:`decode`, id by id, for one prompt."""
 
     def name(self, token: int) -> str:
         """One token as lists of log-probabilities call it."""
@@ -113,6 +117,9 @@ class TextCodec:
     def detokenizer(self) -> Detokenizer:
         return WindowedText(self.spellings, self.text) if self._slow_path else self._spelled(self.spellings)
 
+    def written(self) -> Detokenizer:
+        return SpelledText(replace(self.spellings, special=frozenset()))
+
     def name(self, token: int) -> str:
         return self.decode([token])
 
@@ -151,6 +158,9 @@ class IdsOnly:
         return ""
 
     def detokenizer(self) -> Detokenizer:
+        return NoText()
+
+    def written(self) -> Detokenizer:
         return NoText()
 
     def name(self, token: int) -> str:

@@ -89,15 +89,15 @@ def _add_answers(
 
     @app.post("/generate", openapi_extra=body_of(GenerateBody))
     async def generate(http: HttpRequest) -> Response:
-        return await desk.serve(http, native)
+        return await desk.serve(http, native, GenerateBody)
 
     @app.post("/v1/chat/completions", openapi_extra=body_of(ChatBody))
     async def chat_completions(http: HttpRequest) -> Response:
-        return await desk.serve(http, chat)
+        return await desk.serve(http, chat, ChatBody)
 
     @app.post("/v1/completions", openapi_extra=body_of(CompletionBody))
     async def text_completions(http: HttpRequest) -> Response:
-        return await desk.serve(http, completions)
+        return await desk.serve(http, completions, CompletionBody)
 
     @app.post("/predict", openapi_extra=body_of(PredictGenerate))
     async def predict_prompt(http: HttpRequest) -> Response:

@@ -23,7 +23,9 @@ from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.server.bodies import check_keys, check_structure, read_body
 from reference_engine.server.errors import ClientGone, EngineStopped, error_body, error_response
+from reference_engine.server.leniency import TELLS, is_lenient, leniently, told
 from reference_engine.server.limits import Limits
+from reference_engine.server.protocol import Body
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.worker import EngineWorker, Prepared, Run
 
@@ -62,7 +64,17 @@ class Desk:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def serve(self, http: HttpRequest, read: Callable[[bytes], Call]) -> Response:
+    async def serve(self, http: HttpRequest, read: Callable[[bytes], Call], body: type[Body]) -> Response:
+        """``body`` is what ``read`` reads; fields that it does not know are dropped if the call asks for that."""
+        ignored: list[str] = []
+        if is_lenient(http):
+            read = leniently(read, body, ignored)
+        response = await self._serve(http, read)
+        if ignored:
+            response.headers[TELLS] = told(ignored)
+        return response
+
+    async def _serve(self, http: HttpRequest, read: Callable[[bytes], Call]) -> Response:
         with ExitStack() as stack:
             stack.enter_context(self._seat())
             call = await self._understood(http, read, stack)

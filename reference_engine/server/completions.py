@@ -2,8 +2,8 @@
 
 A list of prompts gets ``n`` choices a prompt, those of the first prompt first; ``index`` is the place in that list. In
 ``logprobs`` tokens that are spelled the same share an entry of ``top_logprobs``, which the shape cannot tell apart, and
-``text_offset`` counts in the text as generated, before a stop string was cut. ``echo`` is not done: prompt
-log-probabilities are to be had from ``/generate``.
+``text_offset`` counts in the text as generated, before a stop string was cut. With ``echo`` text and ``logprobs`` begin
+with the prompt's, special tokens written out; the first token's log-probability is null.
 """
 
 from __future__ import annotations
@@ -13,29 +13,35 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from typing import Any
 
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.server.errors import error_body
-from reference_engine.server.openai import check_model, sampling_name, usage, wire_sampling
+from reference_engine.server.meta_info import given
+from reference_engine.server.openai import check_model, check_stream, sampling_name, tokens_told, usage, wire_sampling
 from reference_engine.server.protocol import CompletionBody, read
 from reference_engine.server.worker import Key, Prepared, ServedEngine
-from reference_engine.tokenizer import Codec
+from reference_engine.tokenizer import Codec, without_tokenizer
 
 _PROMPT = re.compile(r"(text|input_ids)(?=$|\[)")
 
 
 def read_completions(raw: bytes, engine: ServedEngine, max_batch: int) -> CompletionCall:
     """Everything that can be known to be wrong is refused here, naming the field as it was sent."""
+    arrival = time.perf_counter()
     body = read(CompletionBody, raw)
+    check_stream(body, "return_prompt_token_ids", "return_meta_info", "echo")
     check_model(body.model, engine)
+    if body.echo and engine.codec.tokenizer is None:
+        raise without_tokenizer("echo", "ask for return_prompt_token_ids")
     prompts, batched = _prompts(body.prompt)
     if not 1 <= len(prompts) <= max_batch:
         raise RequestError("prompt", f"{len(prompts)} prompts; from 1 to {max_batch} can be sent")
     rids = _rids(body.rid, len(prompts), batched)
     prepared = [_prepare(body, prompt, engine, rids[i], i if batched else None) for i, prompt in enumerate(prompts)]
-    return CompletionCall(body, prepared, engine)
+    return CompletionCall(body, prepared, engine, arrival)
 
 
 def _prompts(prompt: str | list[Any]) -> tuple[Sequence[str | list[int]], bool]:
@@ -67,6 +73,7 @@ def _prepare(
             want_evidence=body.return_evidence,
             want_logprobs=body.logprobs is not None,
             top_logprobs=body.logprobs or 0,
+            logprob_start=0 if body.echo and body.logprobs is not None else None,
         )
         return Prepared(request, engine.prepare(request))
     except RequestError as error:
@@ -81,10 +88,13 @@ def _renamed(field: str, place: int | None, body: CompletionBody) -> str:
 
 
 class CompletionCall:
-    def __init__(self, body: CompletionBody, prepared: Sequence[Prepared], engine: ServedEngine) -> None:
+    def __init__(
+        self, body: CompletionBody, prepared: Sequence[Prepared], engine: ServedEngine, arrival: float
+    ) -> None:
         self.prepared = prepared
         self.stream = bool(body.stream)
-        self._body = body
+        self._body, self._arrival, self._codec = body, arrival, engine.codec
+        self._of = {one.request.request_id: one for one in prepared}
         self._usage = body.stream_options is not None and body.stream_options.include_usage
         keys = [key for one in prepared for key in one.keys]
         self._places: dict[Key, int] = {key: place for place, key in enumerate(keys)}
@@ -98,9 +108,27 @@ class CompletionCall:
             return answers[0].error.status if answers[0].error else 500, self._failure(answers[0])
         choices = []
         for answer in answers:
-            made = zip(answer.output_ids, answer.token_logprobs or (), strict=False)
-            choices.append(self._choice(answer.request_id, answer.index, answer.text, list(made), answer))
+            text, made = answer.text, list(zip(answer.output_ids, answer.token_logprobs or (), strict=False))
+            echoed = self._echo(answer) if self._body.echo else None
+            choice = self._choice(answer.request_id, answer.index, text, made, answer)
+            if echoed is not None:
+                choice = _joined(echoed, choice)
+            choices.append(choice | given(tokens_told(self._body, answer, self._of[answer.request_id], self._arrival)))
         return 200, self._head | {"choices": choices, "usage": usage(answers)}
+
+    def _echo(self, answer: Answer) -> dict[str, Any]:
+        """The prompt, as text and with its log-probabilities."""
+        prepared = self._of[answer.request_id]
+        ids, written = prepared.prompt.ids, self._codec.written()
+        pieces = [written.push(token) for token in ids]
+        pieces.append(written.finish())
+        logprobs = self._logprobs[self._places[answer.request_id, answer.index]]
+        made = list(zip(ids, answer.prompt_logprobs or (), strict=False))
+        text = prepared.request.text
+        return {
+            "text": "".join(pieces) if text is None else text,
+            "logprobs": None if logprobs is None else logprobs.after(made, pieces),
+        }
 
     def events(self, output: StepOutput) -> list[Mapping[str, Any]]:
         answer, made = output.answer, list(zip(output.new_ids, output.logprobs, strict=False))
@@ -147,6 +175,17 @@ class _Logprobs:
         self._text = codec.detokenizer()
         self._length = 0
 
+    def after(self, made: Sequence[tuple[int, TokenLogprob | None]], pieces: Sequence[str]) -> dict[str, list[Any]]:
+        """The same for the prompt, whose tokens added these pieces; the answer comes after it."""
+        lengths = [len(piece) for piece in pieces]
+        self._length = sum(lengths)
+        return {
+            "tokens": [self._codec.name(token) for token, _ in made],
+            "token_logprobs": [None if one is None else one.logprob for _, one in made],
+            "top_logprobs": [None if one is None else self._likeliest(token, one) for token, one in made],
+            "text_offset": list(accumulate(lengths, initial=0))[: len(made)],
+        }
+
     def take(self, made: Sequence[tuple[int, TokenLogprob]]) -> dict[str, list[Any]]:
         name = self._codec.name
         offsets = []
@@ -166,6 +205,13 @@ class _Logprobs:
         for other, logprob in (*one.top, (token, one.logprob)):
             found.setdefault(self._codec.name(other), logprob)
         return found
+
+
+def _joined(echoed: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, Any]:
+    """The prompt, then the answer."""
+    before, after = echoed["logprobs"], choice["logprobs"]
+    both = None if before is None else {name: before[name] + after[name] for name in before}
+    return {**choice, "text": echoed["text"] + choice["text"], "logprobs": both}
 
 
 def _evidence(answer: Answer) -> dict[str, Any]:

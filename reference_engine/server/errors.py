@@ -16,7 +16,8 @@ from reference_engine.errors import RequestError
 
 LONGEST_SHOWN_VALUE = 40
 LONGEST_FIELD, LONGEST_MESSAGE = 200, 600
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a field that is not declared."""
 
 
 class EngineStopped(RequestError):
@@ -53,7 +54,7 @@ def from_validation(model: type[BaseModel], invalid: ValidationError) -> Request
     """The first thing wrong with a body, as ``messages[0].content[1].text: ...``."""
     first = invalid.errors(include_url=False, include_context=False)[0]
     field = field_name(first["loc"]) or "body"
-    if first["type"] in _UNKNOWN:
+    if first["type"] in UNKNOWN:
         known = f"; known: {', '.join(sorted(model.model_fields))}" if "." not in field and "[" not in field else ""
         return RequestError(field, f"unknown field{known}")
     return RequestError(field, first["msg"] + _shown(first["input"], field))

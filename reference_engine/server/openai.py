@@ -71,7 +71,12 @@ def _check_combinations(body: ChatBody) -> None:
         raise RequestError("tools", "go through the chat template, and input_ids outrank it; leave one of them out")
     if body.logprob_start_len is not None and not body.return_meta_info:
         raise RequestError("logprob_start_len", "needs return_meta_info: that is where prompt log-probabilities are")
-    for name in ("return_prompt_token_ids", "return_meta_info"):
+    check_stream(body, "return_prompt_token_ids", "return_meta_info")
+
+
+def check_stream(body: ChatBody | CompletionBody, *names: str) -> None:
+    """Raises for fields that a stream does not give."""
+    for name in names:
         if body.stream and getattr(body, name):
             raise RequestError(name, "is not given in a stream; set stream to false, or leave it out")
 
@@ -147,13 +152,8 @@ class ChatCall:
         return choice | self._seams.given(self._told(answer)) | self._failure(answer)
 
     def _told(self, answer: Answer) -> dict[str, Any]:
-        """What was asked for of the tokens themselves; None is left out."""
         [prepared] = self.prepared
-        meta = answer_meta(replace(answer, evidence=None), prepared, self._arrival) | {"output_ids": answer.output_ids}
-        return {
-            "prompt_token_ids": list(prepared.prompt.ids) if self._body.return_prompt_token_ids else None,
-            "meta_info": meta if self._body.return_meta_info else None,
-        }
+        return tokens_told(self._body, answer, prepared, self._arrival)
 
     def events(self, output: StepOutput) -> list[Mapping[str, Any]]:
         """The first one of a choice names the role; each carries the tokens that its text came with; the last one of
@@ -212,6 +212,15 @@ class ChatCall:
     def _token(self, token: int, one: TokenLogprob) -> dict[str, Any]:
         top = [{"token": self._codec.name(i), "logprob": value, "bytes": None} for i, value in one.top]
         return {"token": self._codec.name(token), "logprob": one.logprob, "bytes": None, "top_logprobs": top}
+
+
+def tokens_told(body: ChatBody | CompletionBody, answer: Answer, prepared: Prepared, arrival: float) -> dict[str, Any]:
+    """What was asked for of the tokens themselves; None is to be left out."""
+    meta = answer_meta(replace(answer, evidence=None), prepared, arrival) | {"output_ids": answer.output_ids}
+    return {
+        "prompt_token_ids": list(prepared.prompt.ids) if body.return_prompt_token_ids else None,
+        "meta_info": meta if body.return_meta_info else None,
+    }
 
 
 def usage(answers: Sequence[Answer]) -> dict[str, int]:

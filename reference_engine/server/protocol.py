@@ -375,8 +375,11 @@ class CompletionBody(OpenAISampling):
     response_format: ResponseFormat | None = None
     logprobs: Integer | None = None
     """Log-probabilities of the tokens, with so many of the likeliest in each place."""
-    echo: Literal[False] | None = None
-    """Not done: the prompt's log-probabilities are to be had from ``/generate``."""
+    echo: bool | None = None
+    """The prompt before every answer, its log-probabilities too if they are asked for. Not in a stream."""
+    return_prompt_token_ids: bool = False
+    """As in a chat, of every choice of every prompt."""
+    return_meta_info: bool = False
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     return_evidence: bool = False

@@ -83,7 +83,9 @@ def test_a_stream_joins_to_the_answer(client: Client) -> None:
         ({"prompt": [5, 999]}, 400, "prompt[1]"),
         ({"prompt": [[5], [5, 999]]}, 400, "prompt[1][1]"),
         ({"prompt": ["a", ""]}, 400, "prompt[1]"),
-        ({"prompt": "a", "echo": True}, 400, "echo"),
+        ({"prompt": "a", "echo": True, "stream": True}, 400, "echo"),
+        ({"prompt": "a", "return_meta_info": True, "stream": True}, 400, "return_meta_info"),
+        ({"prompt": "a", "return_prompt_token_ids": True, "stream": True}, 400, "return_prompt_token_ids"),
         ({"prompt": "a", "best_of": 2}, 400, "best_of"),
         ({"prompt": "a", "model": "other"}, 404, "model"),
         ({"prompt": "a", "logprobs": 101}, 400, "logprobs"),
@@ -93,3 +95,30 @@ def test_a_stream_joins_to_the_answer(client: Client) -> None:
 def test_what_is_wrong_is_named_as_it_was_sent(client: Client, body: Any, status: int, param: str) -> None:
     answer = client.post(PATH, json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
+
+
+def test_an_echo_is_the_prompt_with_its_log_probabilities_before_every_answer(client: Client) -> None:
+    text = "h\u00e9<|role|>!"
+    alone = ask(client, prompt=text, logprobs=2)["choices"][0]
+    for choice in ask(client, prompt=[text, "x"], echo=True, logprobs=2, n=2)["choices"][:2]:
+        assert choice["text"] == text + alone["text"]
+        logprobs = choice["logprobs"]
+        assert logprobs["tokens"] == ["h", "\ufffd", "\ufffd", "<|role|>", "!", *alone["logprobs"]["tokens"]]
+        assert logprobs["token_logprobs"] == [None] + [-0.5] * 9
+        assert logprobs["top_logprobs"][0] is None
+        assert logprobs["top_logprobs"][5:] == alone["logprobs"]["top_logprobs"]
+        assert logprobs["text_offset"][:6] == [0, 1, 1, 2, 10, 11]
+        assert logprobs["text_offset"][5:] == [11 + offset for offset in alone["logprobs"]["text_offset"]]
+    ids = client.post("/tokenize", json={"prompt": text}).json()["tokens"]
+    assert ask(client, prompt=ids, echo=True)["choices"][0]["text"] == text + alone["text"]
+    assert ask(client, prompt=text, echo=True)["choices"][0]["logprobs"] is None
+
+
+def test_ids_and_meta_are_told_of_every_choice_of_every_prompt(client: Client) -> None:
+    body = {"prompt": [[65, 66], [67]], "n": 2, "return_prompt_token_ids": True, "return_meta_info": True}
+    choices = ask(client, **body)["choices"]
+    assert [choice["prompt_token_ids"] for choice in choices] == [[65, 66], [65, 66], [67], [67]]
+    assert [choice["meta_info"]["output_ids"] for choice in choices] == [[65, 66], [65, 66], [67], [67]]
+    assert [choice["meta_info"]["prompt_tokens"] for choice in choices] == [2, 2, 1, 1]
+    plain = ask(client, prompt=[[65, 66], [67]])["choices"]
+    assert all(set(choice) == {"index", "text", "logprobs", "finish_reason"} for choice in plain)

@@ -188,6 +188,7 @@ def test_a_server_without_a_tokenizer_serves_ids_and_names_what_it_cannot(
         ("/generate", {"messages": [{"role": "user", "content": "a"}]}, "messages"),
         ("/v1/completions", {"prompt": "a"}, "prompt"),
         ("/v1/completions", {"prompt": [5], "stop": ["x"]}, "stop"),
+        ("/v1/completions", {"prompt": [5], "echo": True}, "echo"),
         ("/predict", {"text": "a"}, "text"),
         ("/tokenize", {"prompt": "a"}, "prompt"),
         ("/tokenize", {"messages": [{"role": "user", "content": "a"}]}, "messages"),
