@@ -31,9 +31,10 @@ class OperatorStep:
         return _Running(self.number, step)
 
     def attend(
-        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTV: Tensor, scaling: float, sliding: int | None = None
-    ) -> Tensor:
-        made: Tensor = attend_operator(q_1HTD, k_1GTD, v_1GTV, layer, scaling, sliding, self.number)
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTV: Tensor, scaling: float, sliding: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
+        made: Tensor = attend_operator(q_1HTD, k_1GTD, v_1GTV, layer, scaling, sliding, softcap, self.number)
         return made
 
 
@@ -50,12 +51,14 @@ class _Running:
 
 @torch.library.custom_op("assay::paged_attention", mutates_args=())
 def attend_operator(
-    q: Tensor, k: Tensor, v: Tensor, layer: int, scaling: float, sliding: int | None, number: int
+    q: Tensor, k: Tensor, v: Tensor, layer: int, scaling: float, sliding: int | None, softcap: float | None, number: int
 ) -> Tensor:
     """What it writes to the cache is nobody's input but its own: to the compiler it is a function. [T, H, V]."""
-    return _running[number].attend(layer, q, k, v, scaling, sliding)
+    return _running[number].attend(layer, q, k, v, scaling, sliding, softcap)
 
 
 @attend_operator.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, layer: int, scaling: float, sliding: int | None, number: int) -> Tensor:
+def _(
+    q: Tensor, k: Tensor, v: Tensor, layer: int, scaling: float, sliding: int | None, softcap: float | None, number: int
+) -> Tensor:
     return q.new_empty(q.shape[2], q.shape[1], v.shape[3])

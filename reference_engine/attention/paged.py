@@ -43,11 +43,13 @@ class PagedStep(Protocol):
     """One step's attention, the same object for every layer."""
 
     def attend(
-        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTV: Tensor, scaling: float, sliding: int | None = None
-    ) -> Tensor:
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTV: Tensor, scaling: float, sliding: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         """Write the new keys and values to the cache, then attend causally within each request. [T, H, V].
 
         ``sliding``: a token sees itself and the ``sliding`` - 1 before it, beside its span that attends both ways.
+        ``softcap``: a score s becomes softcap * tanh(s / softcap).
         """
 
 
@@ -65,11 +67,12 @@ def paged_attention(
     scaling: float,
     paged: PagedStep,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """The decoder's attention function. Returns [1, T, H, V]. Refuses any option of the model that it does not know."""
     _refuse_unknown(attention_mask, options)
-    return paged.attend(module.layer_idx, q_1HTD, k_1GTD, v_1GTV, scaling, sliding_window)[None], None
+    return paged.attend(module.layer_idx, q_1HTD, k_1GTD, v_1GTV, scaling, sliding_window, softcap)[None], None
 
 
 def visible(window: Window, sliding: int | None) -> Tensor | None:

@@ -10,9 +10,9 @@ Shapes: as there; X blocks of all decoding requests, C = X * S tokens.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from reference_engine.attention.dot_product import attention
 from reference_engine.attention.sdpa import DecodeRows, PaddedRows, SDPAStep
 from reference_engine.kv_cache import KVCache
 
@@ -38,15 +38,16 @@ class RaggedRows:
         )
 
     def attend(
-        self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None
-    ) -> Tensor:
+        self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         """Query heads that share keys stand as rows of one key head; of a sliding window only the end is read."""
         torch.index_select(keys_KSGD, 0, self.blocks_X, out=self.keys_XSGD)
         torch.index_select(values_KSGD, 0, self.blocks_X, out=self.values_XSGD)
         q_BHD = q_1HTD[0, :, : len(self.keys_1GLD)].transpose(0, 1)
         q_BGRD = q_BHD.unflatten(1, (keys_KSGD.shape[2], -1)).contiguous()
         parts_1GRD = [
-            F.scaled_dot_product_attention(q, k[:, :, -(sliding or 0) :], v[:, :, -(sliding or 0) :], scale=scaling)
+            attention(q, k[:, :, -(sliding or 0) :], v[:, :, -(sliding or 0) :], scale=scaling, softcap=softcap)
             for q, k, v in zip(q_BGRD.split(1), self.keys_1GLD, self.values_1GLD, strict=True)
         ]
         return torch.cat(parts_1GRD).flatten(1, 2)

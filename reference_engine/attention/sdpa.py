@@ -15,9 +15,9 @@ from itertools import takewhile
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from reference_engine.attention.dot_product import attention
 from reference_engine.attention.paged import Window, visible
 from reference_engine.kv_cache import KVCache
 
@@ -26,8 +26,9 @@ class DecodeRows(Protocol):
     """The decoding requests of a step, as all layers see them."""
 
     def attend(
-        self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None
-    ) -> Tensor:
+        self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         """The first B tokens of the row, one a request, each at the end of its context. [B, H, D]."""
 
 
@@ -44,13 +45,14 @@ class PaddedRows:
         )
 
     def attend(
-        self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None
-    ) -> Tensor:
+        self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         """Query heads that share keys stand as rows of one key head."""
         k_BGLD, v_BGLD = (take_blocks(c, self.blocks_BK).transpose(1, 2) for c in (keys_KSGD, values_KSGD))
         q_BHD = q_1HTD[0, :, : len(self.blocks_BK)].transpose(0, 1)
         q_BGRD = q_BHD.unflatten(1, (k_BGLD.shape[1], -1))
-        out_BGRD = F.scaled_dot_product_attention(q_BGRD, k_BGLD, v_BGLD, attn_mask=self._mask(sliding), scale=scaling)
+        out_BGRD = attention(q_BGRD, k_BGLD, v_BGLD, mask=self._mask(sliding), scale=scaling, softcap=softcap)
         return out_BGRD.flatten(1, 2)
 
     def _mask(self, sliding: int | None) -> Tensor:
@@ -99,21 +101,22 @@ class SDPAStep:
         self._masks: dict[int | None, list[Tensor | None]] = {}
 
     def attend(
-        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None
-    ) -> Tensor:
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         keys_KSGD, values_KSGD = self.cache.keys_NKSHD[layer], self.cache.values_NKSHD[layer]
         keys_KSGD.flatten(0, 1).index_copy_(0, self.slots_T, k_1GTD[0].transpose(0, 1))
         values_KSGD.flatten(0, 1).index_copy_(0, self.slots_T, v_1GTD[0].transpose(0, 1))
         parts_THD = []
         if self.decode is not None:
-            parts_THD.append(self.decode.attend(q_1HTD, keys_KSGD, values_KSGD, scaling, sliding))
+            parts_THD.append(self.decode.attend(q_1HTD, keys_KSGD, values_KSGD, scaling, sliding, softcap))
         for chunk, mask_TL in zip(self.chunks, self._chunk_masks(sliding), strict=True):
             window = slice(chunk.first, chunk.last)
             if chunk.blocks_K is None:
                 k, v = k_1GTD[:, :, window], v_1GTD[:, :, window]
             else:
                 k, v = (_context(c, chunk.blocks_K, chunk.context) for c in (keys_KSGD, values_KSGD))
-            parts_THD.append(_attend(q_1HTD[:, :, window], k, v, mask_TL, scaling))
+            parts_THD.append(_attend(q_1HTD[:, :, window], k, v, mask_TL, scaling, softcap))
         return torch.cat(parts_THD)
 
     def _chunk_masks(self, sliding: int | None) -> list[Tensor | None]:
@@ -143,8 +146,11 @@ def take_blocks(cached_KSGD: Tensor, blocks_BK: Tensor) -> Tensor:
     return cached_KSGD.index_select(0, blocks_BK.flatten()).unflatten(0, blocks_BK.shape).flatten(1, 2)
 
 
-def _attend(q_1HTD: Tensor, k_1GLD: Tensor, v_1GLD: Tensor, mask_TL: Tensor | None, scaling: float) -> Tensor:
-    out_1HTD = F.scaled_dot_product_attention(
-        q_1HTD, k_1GLD, v_1GLD, attn_mask=mask_TL, is_causal=mask_TL is None, scale=scaling, enable_gqa=True
-    )
+def _attend(
+    q_1HTD: Tensor, k_1GLD: Tensor, v_1GLD: Tensor, mask_TL: Tensor | None, scaling: float, softcap: float | None
+) -> Tensor:
+    out_1HTD = attention(
+        q_1HTD, k_1GLD, v_1GLD, mask=mask_TL, is_causal=mask_TL is None, scale=scaling, softcap=softcap,
+        enable_gqa=True,
+    )  # fmt: skip
     return out_1HTD[0].transpose(0, 1)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reference_engine.attention.dot_product import attention
 from reference_engine.attention.paged import Window
 from reference_engine.kv_cache import KVCache
 
@@ -53,8 +54,9 @@ class TiledStep:
         self._masks: dict[int | None, Tensor] = {}
 
     def attend(
-        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None
-    ) -> Tensor:
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         mask_QL = self._mask(sliding)
         keys_CGD, values_CGD = self.cache.keys_NKSHD[layer].flatten(0, 1), self.cache.values_NKSHD[layer].flatten(0, 1)
         keys_CGD.index_copy_(0, self.slots_T, k_1GTD[0].transpose(0, 1))
@@ -68,7 +70,9 @@ class TiledStep:
             )
             out_LHD = torch.cat(
                 [
-                    _attend_tile(q_1HLD[:, :, row : row + TILE], k_1GLD, v_1GLD, mask_QL, w.tiles_start + row, scaling)
+                    _attend_tile(
+                        q_1HLD[:, :, row : row + TILE], k_1GLD, v_1GLD, mask_QL, w.tiles_start + row, scaling, softcap
+                    )
                     for row in range(0, q_1HLD.shape[2], TILE)
                 ]
             )
@@ -81,12 +85,14 @@ class TiledStep:
         return self._masks[sliding]
 
 
-def _attend_tile(q_1HQD: Tensor, k_1GLD: Tensor, v_1GLD: Tensor, mask_QL: Tensor, start: int, scaling: float) -> Tensor:
+def _attend_tile(
+    q_1HQD: Tensor, k_1GLD: Tensor, v_1GLD: Tensor, mask_QL: Tensor, start: int, scaling: float, softcap: float | None
+) -> Tensor:
     """Queries at positions ``start`` to ``start`` + 15 over all keys up to there. [16, H, D]."""
     keys = start + TILE
-    out_1HQD = F.scaled_dot_product_attention(
-        q_1HQD.contiguous(), k_1GLD[:, :, :keys], v_1GLD[:, :, :keys],
-        attn_mask=mask_QL[:, -keys:], scale=scaling, enable_gqa=True,
+    out_1HQD = attention(
+        q_1HQD.contiguous(), k_1GLD[:, :, :keys], v_1GLD[:, :, :keys], mask=mask_QL[:, -keys:], scale=scaling,
+        softcap=softcap, enable_gqa=True,
     )  # fmt: skip
     return out_1HQD[0].transpose(0, 1)
 

@@ -32,12 +32,13 @@ class TritonStep:
         self.plan = self._plan(windows, decoding)
 
     def attend(
-        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None
-    ) -> Tensor:
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         keys_KSGD, values_KSGD = self.cache.keys_NKSHD[layer], self.cache.values_NKSHD[layer]
         q_THD, k_TGD, v_TGD = (x[0].transpose(0, 1) for x in (q_1HTD, k_1GTD, v_1GTD))
         store(k_TGD, v_TGD, keys_KSGD, values_KSGD, self.slots_T)
-        return attend(q_THD, keys_KSGD, values_KSGD, self.plan, scale=scaling, window=sliding)
+        return attend(q_THD, keys_KSGD, values_KSGD, self.plan, scale=scaling, window=sliding, softcap=softcap)
 
     def _plan(self, windows: Sequence[Window], decoding: int) -> RowPlan:
         tiles = [(request, request, 1) for request in range(decoding)]

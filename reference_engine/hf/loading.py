@@ -13,7 +13,7 @@ from reference_engine.hf.library import transformers
 from reference_engine.hf.model import Model
 from reference_engine.hf.processors import Processors
 
-LAYERS = {"gemma3": {"sliding_attention"}, "minicpmv4_6": {"linear_attention"}}
+LAYERS = {"gemma2": {"sliding_attention"}, "gemma3": {"sliding_attention"}, "minicpmv4_6": {"linear_attention"}}
 """Kinds of layers, beside full attention, that are served of a model type: the tests compare them."""
 
 
@@ -75,11 +75,12 @@ def _load_model(path: Path, config: Any, dtype: str, device: str) -> Any:
     auto = transformers.AutoModelForImageTextToText
     if not hasattr(config, "vision_config"):  # a model of text alone
         auto = transformers.AutoModelForCausalLM
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
         model = auto.from_pretrained(
-            path, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True
+            path, dtype=getattr(torch, dtype), attn_implementation="eager" if capped else "sdpa", local_files_only=True
         )
     finally:
         if bars:

@@ -64,6 +64,7 @@ class Model:
         self._model = model
         self._decoder = model.get_decoder()
         text = model.config.get_text_config()
+        self._logits_cap: float | None = getattr(text, "final_logit_softcapping", None)
         self._rows_of_positions = 3 if "mrope_section" in (getattr(text, "rope_parameters", None) or {}) else 1
         self.device = model.device
         self.dtype: torch.dtype = model.dtype
@@ -114,7 +115,10 @@ class Model:
         self._decoder = torch.compile(self._decoder, fullgraph=True, dynamic=True)
 
     def logits(self, hidden_NE: Tensor) -> Tensor:
-        return self._model.lm_head(hidden_NE).float()
+        logits_NV = self._model.lm_head(hidden_NE)
+        if self._logits_cap is not None:
+            logits_NV = torch.tanh(logits_NV / self._logits_cap) * self._logits_cap
+        return logits_NV.float()
 
     def use_paged_attention(self, *, segments: bool, batch_invariant: bool = False, kernels: bool = False) -> None:
         """From here on :meth:`forward` works and :meth:`plain_logits` does not. ``segments``: the tower's attention is

@@ -36,13 +36,14 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     return out_NO.view(*x.shape[:-1], outputs)
 
 
-def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
+def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float, *, centred: bool = False) -> Tensor:
+    """``centred``: times 1 + weight, as Gemma has it."""
     x, out = _dense(x), torch.empty_like(x, memory_format=torch.contiguous_format)
     width = len(weight_W)
     padded = triton.next_power_of_2(width)
     if x.numel():
         rms_norm_kernel[(x.numel() // width,)](
-            x, _dense(weight_W), out, epsilon, W=width, PW=padded, num_warps=warps(padded)
+            x, _dense(weight_W), out, epsilon, W=width, PW=padded, CENTRED=centred, num_warps=warps(padded)
         )
     return out
 

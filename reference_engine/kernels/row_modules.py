@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from reference_engine.kernels.row_functions import layer_norm, linear, rms_norm
 
+CENTRED = ("Gemma2RMSNorm", "Gemma3RMSNorm")
+
 
 class RowLinear(nn.Module):
     def __init__(self, module: nn.Linear) -> None:
@@ -21,12 +23,12 @@ class RowLinear(nn.Module):
 
 
 class RowRMSNorm(nn.Module):
-    def __init__(self, weight_W: nn.Parameter, epsilon: float) -> None:
+    def __init__(self, weight_W: nn.Parameter, epsilon: float, *, centred: bool) -> None:
         super().__init__()
-        self.weight, self.epsilon = weight_W, epsilon
+        self.weight, self.epsilon, self.centred = weight_W, epsilon, centred
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, self.epsilon)
+        return rms_norm(x, self.weight, self.epsilon, centred=self.centred)
 
 
 class RowLayerNorm(nn.Module):
@@ -47,6 +49,9 @@ def row_module(module: nn.Module) -> nn.Module | None:
     if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1 and module.bias is not None:
         return RowLayerNorm(module)
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
+    centred = type(module).__name__ in CENTRED
+    if centred:
+        epsilon = module.eps
     if isinstance(weight, nn.Parameter) and epsilon is not None and len(signature(module.forward).parameters) == 1:
-        return RowRMSNorm(weight, epsilon)  # transformers' norms of this kind keep their epsilon under this name
+        return RowRMSNorm(weight, epsilon, centred=centred)  # transformers' plain ones all call it variance_epsilon
     return None

@@ -43,12 +43,17 @@ def linear_kernel(
 
 
 @triton.jit
-def rms_norm_kernel(x, weight, out, epsilon, W: tl.constexpr, PW: tl.constexpr):
-    """One row over its root mean square; rounded to the type of ``x`` before the weight, as transformers does."""
+def rms_norm_kernel(x, weight, out, epsilon, W: tl.constexpr, PW: tl.constexpr, CENTRED: tl.constexpr):
+    """One row over its root mean square; rounded to the type of ``x`` before the weight, as transformers does. CENTRED:
+    the weight is what is added to 1, and nothing is rounded before (Gemma)."""
     place, w = tl.program_id(0).to(tl.int64) * W, tl.arange(0, PW)
     value = tl.load(x + place + w, mask=w < W, other=0.0).to(tl.float32)
-    normed = (value * tl.rsqrt(tl.sum(value * value, 0) / W + epsilon)).to(x.dtype.element_ty)
-    scaled = normed.to(tl.float32) * tl.load(weight + w, mask=w < W, other=0.0).to(tl.float32)
+    normed = value * tl.rsqrt(tl.sum(value * value, 0) / W + epsilon)
+    scale = tl.load(weight + w, mask=w < W, other=0.0).to(tl.float32)
+    if CENTRED:
+        scaled = normed * (1.0 + scale)
+    else:
+        scaled = normed.to(x.dtype.element_ty).to(tl.float32) * scale
     tl.store(out + place + w, scaled.to(out.dtype.element_ty), mask=w < W)
 
 

@@ -31,6 +31,7 @@ NAMES = {
     "random-minicpm-v": "minicpmv4_6",
     "random-qwen3": "qwen3",
     "random-llama": "llama",
+    "random-gemma2": "gemma2",
 }
 """Model names and transformers' model types."""
 

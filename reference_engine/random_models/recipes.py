@@ -264,6 +264,14 @@ def text_config(kind: str) -> Callable[[Any], Any]:
 
 # -- Gemma
 
+
+def gemma2_config(tokenizer: Any) -> Any:
+    """Caps low enough to matter."""
+    caps = {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 6.0}
+    decoder = text(tokenizer, head_dim=16, num_hidden_layers=4, sliding_window=12, query_pre_attn_scalar=16, **caps)
+    return hf.Gemma2Config(**decoder)
+
+
 GEMMA = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 GEMMA_SIDE, GEMMA_PATCH = 56, 14
 
@@ -375,6 +383,7 @@ RECIPES: dict[str, Recipe] = {
     "qwen2": Recipe(text_config("Qwen2Config"), None, ("<|im_start|>",)),
     "qwen3": Recipe(text_config("Qwen3Config"), None, ("<|im_start|>",)),
     "llama": Recipe(text_config("LlamaConfig"), None, ("<|im_start|>",)),
+    "gemma2": Recipe(gemma2_config, None, ("<|im_start|>",)),
     "gemma3": Recipe(gemma3_config, gemma3_processor, ("<|im_start|>", *GEMMA.values()), GEMMA),
     "minicpmv4_6": Recipe(minicpmv_config, minicpmv_processor, ("<|im_start|>", *MINICPM.values()), MINICPM),
     "kimi_k25": Recipe(kimi_config, kimi_processor, KIMI),

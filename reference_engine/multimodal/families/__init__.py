@@ -33,6 +33,7 @@ _FAMILIES: dict[str, Any] = {
     "qwen2": TextOnly,
     "qwen3": TextOnly,
     "llama": TextOnly,
+    "gemma2": TextOnly,
 }
 known = frozenset(_FAMILIES)
 

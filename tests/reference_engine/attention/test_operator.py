@@ -17,7 +17,7 @@ class Says:
     def __init__(self, value: float) -> None:
         self.value = value
 
-    def attend(self, layer: int, q: Any, k: Any, v: Any, scaling: float, sliding: int | None = None) -> torch.Tensor:
+    def attend(self, layer: int, q: Any, k: Any, v: Any, scaling: float, *_: Any) -> torch.Tensor:
         return torch.full((q.shape[2], q.shape[1], v.shape[3]), self.value)
 
 

@@ -30,8 +30,10 @@ def new_cache() -> KVCache:
 
 
 @pytest.mark.parametrize("backend", [TritonStep, InvariantTritonStep])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_steps_equal_the_plain_backend(backend: type[TritonStep], seed: int) -> None:
+@pytest.mark.parametrize(("seed", "softcap", "sliding"), [(0, None, None), (1, 0.7, 6)])
+def test_steps_equal_the_plain_backend(
+    backend: type[TritonStep], seed: int, softcap: float | None, sliding: int | None
+) -> None:
     """Prompts in random cuts, some decoding already; both caches hold the same in the end."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -52,7 +54,8 @@ def test_steps_equal_the_plain_backend(backend: type[TritonStep], seed: int) -> 
             torch.randn(1, h, rows, WIDTH, generator=generator).to(DEVICE) for h in (HEADS, SHARED, SHARED)
         )  # fmt: skip
         got, expected = (
-            made(cache, windows).attend(1, q, k, v, WIDTH**-0.5) for made, cache in ((backend, ours), (SDPAStep, plain))
+            made(cache, windows).attend(1, q, k, v, WIDTH**-0.5, sliding, softcap)
+            for made, cache in ((backend, ours), (SDPAStep, plain))
         )
         assert torch.allclose(got, expected, atol=3e-6)
     assert torch.equal(ours.keys_NKSHD, plain.keys_NKSHD)

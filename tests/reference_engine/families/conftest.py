@@ -55,6 +55,7 @@ FAMILIES = {
     "random-kimi-k2.5": Markup("<|media_begin|>image<|media_content|><|media_pad|><|media_end|>"),
     "random-qwen3": Markup(None),
     "random-llama": Markup(None),
+    "random-gemma2": Markup(None),
 }
 
 

@@ -39,6 +39,10 @@ def functions(width: int, dtype: torch.dtype) -> dict[str, tuple[Rowwise, Rowwis
         "linear": (lambda x: linear(x, weight_OW, bias_O), lambda x: F.linear(x, weight_OW, bias_O)),
         "linear without bias": (lambda x: linear(x, weight_OW, None), lambda x: F.linear(x, weight_OW)),
         "rms_norm": (lambda x: rms_norm(x, weight_W, 1e-6), lambda x: F.rms_norm(x, (width,), weight_W, 1e-6)),
+        "rms_norm, centred": (
+            lambda x: rms_norm(x, weight_W, 1e-6, centred=True),
+            lambda x: F.rms_norm(x.float(), (width,), 1 + weight_W.float(), 1e-6).to(dtype),
+        ),
         "layer_norm": (
             lambda x: layer_norm(x, weight_W, bias_W, 1e-5), lambda x: F.layer_norm(x, (width,), weight_W, bias_W, 1e-5)
         ),
