@@ -340,6 +340,8 @@ class Engine:
         """Take the request out, give its blocks back and queue its last output, which carries the answer."""
         output = output or StepOutput(live.id, [], "", None, live.index)
         rest = live.stream.finish()
+        if reason == "length" and live.stream.matched is not None:  # by a character that never became whole
+            reason, matched = "stop", live.stream.matched
         live.text.append(rest)
         live.mark("finished")
         self.scheduler.remove(live, scrub=scrub)

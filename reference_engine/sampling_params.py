@@ -71,8 +71,8 @@ class SamplingParams:
     max_new_tokens: int = _whole(128, 1)
     min_new_tokens: int = _whole(0, 0)
     """Before that many, no end token or stop id can be drawn, and stop strings are not looked for."""
-    temperature: float = _declare(0.0, lambda v: _is_number(v, 0), "a number of at least 0")
-    """0 is greedy."""
+    temperature: float = _number(0.0, 0, 1e6)
+    """0 is greedy. What float32 does not hold would make barred tokens NaN."""
     top_p: float = _declare(1.0, lambda v: _is_number(v, 0, 1) and v > 0, "a number above 0 and at most 1")
     top_k: int = _declare(-1, lambda v: v == -1 or _is_int(v, 1), "-1 (off) or an integer of at least 1")
     min_p: float = _number(0.0, 0, 1)

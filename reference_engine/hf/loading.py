@@ -114,7 +114,8 @@ def read_geometry(config: Any, path: Path) -> Geometry:
     text = config.get_text_config()
     eos = text.eos_token_id
     if (path / "generation_config.json").is_file():
-        eos = transformers.GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id or eos
+        named = transformers.GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id
+        eos = eos if named is None else named
     return Geometry(
         layers=text.num_hidden_layers,
         **_widths(text),

@@ -67,6 +67,14 @@ class Layout:
         """Tokens of each span."""
         return [last - first + 1 for first, last in self.spans]
 
+    def core(self, anchors: Collection[int]) -> slice:
+        """The part of ``ids`` that stands in any prompt that holds the item expanded: all of it, but for text at the
+        ends of a layout that is not closed, which may have merged with the text beside it. ``anchors`` are the ids of
+        placeholders and features.
+        """
+        places = [place for place, token in enumerate(self.ids) if token in anchors]
+        return slice(0, len(self.ids)) if self.closed else slice(places[0], places[-1] + 1)
+
     @property
     def feature_ids(self) -> frozenset[int]:
         return frozenset(self.ids[first] for first, _ in self.spans)
@@ -109,11 +117,20 @@ def expand_input_ids(
     if spans is not None:
         return Expansion(list(ids), spans)
     for modality, placeholder_id in placeholders.items():
-        counts = [sum(layout.counts) for layout in layouts if layout.modality == modality]
+        own = [layout for layout in layouts if layout.modality == modality]
+        counts = [sum(layout.counts) for layout in own]
         found = _count(ids, placeholder_id)
-        if found != len(counts):
-            raise placeholder_mismatch(field, found, counts, modality)
+        stray = _features_apart(own, placeholder_id).intersection(ids)
+        if found != len(counts) or stray:
+            raise placeholder_mismatch(field, found + sum(_count(ids, i) for i in stray), counts, modality)
     return _splice(ids, placeholders, layouts)
+
+
+def _features_apart(layouts: Sequence[Layout], placeholder_id: int) -> frozenset[int]:
+    """Feature ids of families that write them with an id of their own (Gemma 3): none stands beside a placeholder that
+    is still to be expanded.
+    """
+    return frozenset().union(*(layout.feature_ids for layout in layouts)) - {placeholder_id}
 
 
 def contract_input_ids(
@@ -124,9 +141,13 @@ def contract_input_ids(
     done = 0
     starts = [item[0][0] - layout.spans[0][0] for item, layout in zip(spans, layouts, strict=True)]
     for item in sorted(range(len(layouts)), key=starts.__getitem__):
-        start, layout = starts[item], layouts[item]
-        stop = start + len(layout.ids)
-        if start < done or list(ids[start:stop]) != layout.ids:
+        layout = layouts[item]
+        core = layout.core(_anchors(placeholders, layouts))
+        for part in (slice(0, len(layout.ids)), core):
+            start, stop = starts[item] + part.start, starts[item] + part.stop
+            if start >= done and list(ids[start:stop]) == layout.ids[part]:
+                break
+        else:
             raise ValueError(f"item {item}: positions {start} to {stop - 1} do not hold its replacement")
         sent += [*ids[done:start], placeholders[layout.modality]]
         done = stop
@@ -211,24 +232,31 @@ def _queues(placeholders: Mapping[Modality, int], layouts: Sequence[Layout]) -> 
 def _spans_if_expanded(
     ids: Sequence[int], placeholders: Mapping[Modality, int], layouts: Sequence[Layout]
 ) -> list[list[Span]] | None:
-    """The items' spans if the ids hold every layout in full, each modality's in order, and no other placeholder."""
-    anchors = frozenset(placeholders.values()).union(*(layout.feature_ids for layout in layouts))
-    offsets = [next(i for i, token in enumerate(layout.ids) if token in anchors) for layout in layouts]
+    """The items' spans if the ids hold every layout (its core), each modality's in order, and no other placeholder."""
+    anchors = _anchors(placeholders, layouts)
+    firsts = [next(i for i, token in enumerate(layout.ids) if token in anchors) for layout in layouts]
+    cores = [layout.core(anchors) for layout in layouts]
     spans: list[list[Span]] = [[] for _ in layouts]
     queues, done, ids = _queues(placeholders, layouts), 0, list(ids)
     for place, token in enumerate(ids):
         if place < done or token not in anchors:
             continue
-        for queue in queues.values():
-            start = place - offsets[queue[0]] if queue else -1
-            if start >= done and ids[start : start + len(layouts[queue[0]].ids)] == layouts[queue[0]].ids:
+        for queue in filter(None, queues.values()):
+            item, zero = queue[0], place - firsts[queue[0]]
+            start, stop = zero + cores[item].start, zero + cores[item].stop
+            if start >= done and ids[start:stop] == layouts[item].ids[cores[item]]:
                 break
         else:
             return None
-        item = queue.popleft()
-        spans[item] = _shift(layouts[item].spans, start)
-        done = start + len(layouts[item].ids)
+        queue.popleft()
+        spans[item] = _shift(layouts[item].spans, zero)
+        done = stop
     return None if any(queues.values()) else spans
+
+
+def _anchors(placeholders: Mapping[Modality, int], layouts: Sequence[Layout]) -> frozenset[int]:
+    """The ids of all placeholders and features."""
+    return frozenset(placeholders.values()).union(*(layout.feature_ids for layout in layouts))
 
 
 def _shift(spans: Sequence[Span], by: int) -> list[Span]:

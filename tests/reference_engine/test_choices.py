@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from reference_engine import Request, SamplingParams
+from reference_engine import EncoderMismatch, Request, SamplingParams
 
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 DRAWN = SamplingParams(max_new_tokens=10, temperature=2.0, seed=4, n=4, ignore_eos=True)
@@ -126,7 +126,7 @@ def test_one_choice_that_fails_leaves_the_others(engine: Any, picture: Any, monk
 
 def test_an_encoder_that_fails_fails_all_choices(engine: Any, picture: Any, monkeypatch: Any) -> None:
     clean = engine.vision.encoder
-    monkeypatch.setattr(engine.vision, "encoder", lambda pixels, grids: [rows[:-1] for rows in clean(pixels, grids)])
+    monkeypatch.setattr(engine.vision, "encoder", lambda items: [[rows[:-1] for rows in i] for i in clean(items)])
     answers = engine.generate([request(picture)])
     assert [(answer.index, answer.finish_reason) for answer in answers] == [(i, "error") for i in range(4)]
-    assert all(answer.error.status == 500 for answer in answers)
+    assert all(isinstance(answer.error, EncoderMismatch) for answer in answers)

@@ -73,6 +73,7 @@ def test_placeholders_and_images_must_match(engine: Any, picture: Any, text: str
     ("name", "value"),
     [
         ("max_new_tokens", 0), ("max_new_tokens", 1.5), ("temperature", -0.1), ("temperature", float("nan")),
+        ("temperature", 1e39),
         ("top_p", 0.0), ("top_p", 1.1), ("top_k", 0), ("seed", -1), ("seed", 2**63), ("stop", ("",)), ("stop", "text"),
         ("stop_token_ids", 5), ("min_new_tokens", -1), ("min_new_tokens", 129),
         ("min_p", 1.5), ("min_p", float("nan")), ("repetition_penalty", 0.0), ("repetition_penalty", float("inf")),
@@ -157,6 +158,18 @@ def test_stop_string_ends_the_text_before_it(engine: Any) -> None:
     assert (cut.finish_reason, cut.matched) == ("stop", stop)
     assert cut.output_ids == whole.output_ids[: len(cut.output_ids)]
     assert len(cut.output_ids) < len(whole.output_ids)
+
+
+def test_a_stop_string_that_only_the_end_completes_is_told(engine: Any) -> None:
+    """The last token leaves half a character, which is U+FFFD once nothing follows."""
+    for seed in range(80):
+        sampling = SamplingParams(max_new_tokens=6, temperature=5.0, seed=seed, ignore_eos=True)
+        [whole] = engine.generate([Request("w", text="hello", sampling=sampling)])
+        if whole.text.find("\ufffd") == len(whole.text) - 1:
+            break
+    [cut] = engine.generate([Request("c", text="hello", sampling=replace(sampling, stop=("\ufffd",)))])
+    assert whole.text == f"{cut.text}\ufffd"
+    assert (cut.finish_reason, cut.matched) == ("stop", "\ufffd")
 
 
 def test_stop_ids_count_but_do_not_show(engine: Any) -> None:

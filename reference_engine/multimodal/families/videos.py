@@ -17,6 +17,9 @@ from reference_engine.multimodal.family import Pixels, Tensors
 from reference_engine.multimodal.placeholders import Grid, Layout, VideoSize, placeholder_runs
 from reference_engine.request import Video
 
+SLOWEST, FASTEST = 0.001, 1000
+"""Frames a second that are believed."""
+
 
 class VideoPatcher(Protocol):
     """The checkpoint's processor of videos."""
@@ -55,8 +58,7 @@ class Videos:
         return Pixels(tensors, self._laid((t, h, w), video.size))
 
     def _laid(self, grid: Grid, size: VideoSize) -> Layout:
-        if self.timed and not size.fps:
-            raise ValueError("this family needs the video's frame rate; send fps")
+        _check_rate(size.fps, needed=self.timed)
         text = self.patcher.written(grid, size)
         ids = self.encode(text)
         t, h, w = grid
@@ -83,6 +85,15 @@ class Videos:
         if len(rows_RD) % frames:
             raise ValueError(f"{len(rows_RD)} rows are not those of {frames} equal frames")
         return list(rows_RD.split(len(rows_RD) // frames))
+
+
+def _check_rate(fps: float | None, *, needed: bool) -> None:
+    """``ValueError`` for a frame rate that no video has: times and positions are computed from it."""
+    if fps is None:
+        if needed:
+            raise ValueError("this family needs the video's frame rate; send fps")
+    elif not SLOWEST <= fps <= FASTEST:
+        raise ValueError(f"fps {fps} is not from {SLOWEST} to {FASTEST}")
 
 
 def videos_of(config: Any, processors: Any, codec: Any, **how: Any) -> Videos | None:

@@ -200,8 +200,6 @@ def _noise() -> Any:
 
 @cache
 def bench(name: str) -> Bench:
-    if name == "random-smolvlm":
-        pytest.importorskip("num2words", reason="SmolVLM's own processor needs it")
     return Bench(name, Oracle(name))
 
 

@@ -78,6 +78,9 @@ def test_time_moves_positions_and_keys_where_it_is_not_written(clip: Video) -> N
     [
         ({"videos": []}, 422, "holds 1 video placeholder"),
         ({"fps": None}, 400, r"video_data\[0\]: 84x56 cannot be served: .*send fps"),
+        ({"fps": float("nan")}, 400, r"video_data\[0\]: 84x56 cannot be served: fps nan is not from 0.001 to 1000"),
+        ({"fps": -1.0}, 400, "fps -1.0 is not from"),
+        ({"fps": float("inf")}, 400, "fps inf is not from"),
         ({"frames": []}, 400, r"video_data\[0\]: 0 frames"),
         ({"other": (56, 56)}, 400, r"video_data\[0\]: frames of different sizes"),
     ],

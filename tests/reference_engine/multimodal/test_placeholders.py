@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reference_engine.errors import RequestError
 from reference_engine.multimodal.placeholders import (
+    Expansion,
     Layout,
     Modality,
     build_padded_input_ids,
@@ -115,3 +116,23 @@ def test_two_modalities_keep_their_own_order(parts: list[tuple[bool, list[int], 
         assert {expansion.ids[i] for first, last in spans for i in range(first, last + 1)} == each.feature_ids
     assert contract_input_ids(expansion.ids, expansion.spans, BOTH, layouts) == ids
     assert expand_input_ids(expansion.ids, BOTH, layouts) == expansion
+
+
+OPEN = Layout([20, 7, 9, 9, 8, 20], [(2, 3)], closed=False)
+"""As Gemma 3 writes an image: placeholder 7, features 9, blank lines 20 around it."""
+
+
+@pytest.mark.parametrize("before", [20, 21], ids=["as written", "merged with the text before"])
+@pytest.mark.parametrize("after", [20, 21])
+def test_an_expanded_image_between_merged_blank_lines_stays(before: int, after: int) -> None:
+    """In Gemma 3's own chat template a line end stands before every image, and three line ends are one token."""
+    ids = [5, before, 7, 9, 9, 8, after, 6]
+    expansion = expand_input_ids(ids, {"image": 7}, [OPEN])
+    assert expansion == Expansion(ids, [[(3, 4)]])
+    contracted = contract_input_ids(ids, expansion.spans, {"image": 7}, [OPEN])
+    assert contracted == ([5, 7, 6] if before == after == 20 else [5, before, 7, 8, after, 6])
+
+
+def test_features_beside_an_unexpanded_placeholder_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"holds 4 image placeholder\(s\) but the request has 1 image"):
+        expand_input_ids([5, 7, 9, 9, 9, 6], {"image": 7}, [OPEN])
