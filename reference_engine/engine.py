@@ -36,6 +36,7 @@ from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.mrope import positions_digest
 from reference_engine.multimodal.placing import PlacingSeams, PromptPlacer, prompt_field
 from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder, PromptSeams
+from reference_engine.parallel.driver import WorkerLost
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
 from reference_engine.sampler import NOT_FINITE, Sampled
@@ -192,7 +193,9 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[StepOutput]:
-        """One turn of the loop. Every step schedules a token or ends a request, as long as there is work."""
+        """One turn of the loop. Every step schedules a token or ends a request, as long as there is work.
+
+        Raises :class:`~reference_engine.parallel.driver.WorkerLost` once a process that shares the model is gone."""
         self.scheduler.admit()
         self._start_encoding()
         self._take_encoded()
@@ -296,6 +299,8 @@ class Engine:
         try:
             logits_NV = self.runner.run(chunks)
             results = self.seams.sample(logits_NV, [chunk.live.sampling for chunk in sampling])
+        except WorkerLost:
+            raise  # no later step can succeed: whoever runs the engine must know
         except Exception as error:
             logger.exception("a step over %d requests failed", len(chunks))
             for chunk in chunks:

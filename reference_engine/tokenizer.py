@@ -23,6 +23,9 @@ from reference_engine.hf import transformers
 from reference_engine.spelling import spell
 from reference_engine.tiktoken_tokenizer import VOCABULARY, TiktokenTokenizer
 
+CHARACTERS_A_TOKEN = 64
+"""A text with more of them for each token that a prompt may have is refused before it is tokenized: far more than texts
+have, and what takes a second or so to tokenize at the default length."""
 MakesDetokenizer = Callable[[Spellings], Detokenizer]
 LEFT_OUT: Mapping[str, bool] = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
 WRITTEN: Mapping[str, bool] = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
@@ -64,6 +67,9 @@ class Codec(Protocol):
     def name(self, token: int) -> str:
         """One token as lists of log-probabilities call it."""
 
+    def check_length(self, characters: int, field: str) -> None:
+        """Raises :class:`RequestError` (413) for a text so long that tokenizing it is not worth the time."""
+
     def check_stops(self, stops: Sequence[str]) -> None:
         """Raises :class:`RequestError` where stop strings cannot be looked for."""
 
@@ -81,9 +87,11 @@ class TextCodec:
         *,
         native_decode: bool = True,
         detokenizer: MakesDetokenizer = SpelledText,
+        longest: int = 4096 * CHARACTERS_A_TOKEN,
     ) -> None:
         self.tokenizer = tokenizer
         self.vocabulary = vocabulary
+        self._longest = longest
         self.special: Mapping[str, int] = {
             token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special
         }
@@ -93,6 +101,7 @@ class TextCodec:
         self.encode_plain: Callable[[str], list[int]] = _plain_encoder(tokenizer)
 
     def encode(self, text: str, *, field: str = "text") -> list[int]:
+        self.check_length(len(text), field)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -122,6 +131,10 @@ class TextCodec:
 
     def name(self, token: int) -> str:
         return self.decode([token])
+
+    def check_length(self, characters: int, field: str) -> None:
+        if characters > self._longest:
+            raise RequestError(field, f"{characters} characters; at most {self._longest}", status=413)
 
     def check_stops(self, stops: Sequence[str]) -> None:
         """They can be."""
@@ -166,6 +179,9 @@ class IdsOnly:
     def name(self, token: int) -> str:
         return f"token_id:{token}"
 
+    def check_length(self, characters: int, field: str) -> None:
+        """No text is tokenized."""
+
     def check_stops(self, stops: Sequence[str]) -> None:
         if stops:
             raise without_tokenizer("sampling_params.stop", "send stop_token_ids")
@@ -188,7 +204,9 @@ def load_codec(path: Path, vocabulary: int, config: EngineConfig, detokenizer: M
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"model: the tokenizer of {path} cannot be loaded: {error}") from error
-    return TextCodec(tokenizer, vocabulary, native_decode=config.native_decode, detokenizer=detokenizer)
+    longest = config.max_prompt_tokens * CHARACTERS_A_TOKEN
+    native = config.native_decode
+    return TextCodec(tokenizer, vocabulary, native_decode=native, detokenizer=detokenizer, longest=longest)
 
 
 def load_tokenizer(path: Path) -> Any:

@@ -47,6 +47,8 @@ class ChatPrompts:
 
     def ids(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[int]:
         """The prompt's ids, one placeholder an image or video. :class:`RequestError` if the template refuses them."""
+        tools_length = sum(len(tool.model_dump_json()) for tool in tools or ())
+        self._codec.check_length(tools_length + sum(map(_characters, messages)), "messages")
         mark = _Mark(self._typed)
         described = [mark.hide_all(tool.model_dump(exclude_none=True)) for tool in tools or ()]
         for_template = [_for_template(message, f"messages[{i}]", mark) for i, message in enumerate(messages)]
@@ -70,6 +72,11 @@ class ChatPrompts:
             return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
         except (TemplateError, TypeError, ValueError) as error:
             raise RequestError("messages", f"the chat template refuses them: {error}") from None
+
+
+def _characters(message: Message) -> int:
+    parts = [message.content] if isinstance(message.content, str) else message.content or ()
+    return sum(len(part if isinstance(part, str) else part.text) for part in parts if isinstance(part, (str, TextPart)))
 
 
 def chat_ids(body: ChatBody, prompts: ChatPrompts) -> list[int]:

@@ -72,6 +72,7 @@ def answer_tokenize(raw: bytes, engine: ServedEngine, prompts: ChatPrompts) -> d
     if isinstance(body.prompt, str):
         tokens = encode(body.prompt, field="prompt")
         return {"tokens": tokens, "count": len(tokens)}
+    engine.codec.check_length(sum(map(len, body.prompt or ())), "prompt")
     many = [encode(text, field=f"prompt[{i}]") for i, text in enumerate(body.prompt or ())]
     return {"tokens": many, "count": [len(tokens) for tokens in many]}
 

@@ -6,14 +6,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +19,11 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from reference_engine import Engine, EngineConfig, Request, SamplingParams
+from tests.server.launching import Running, launched
 
 pytestmark = pytest.mark.e2e
 SLOT = "<|vision_start|><|image_pad|><|vision_end|>"
 SHAPES = [(1, 1), (2, 3), (3, 2), (1, 4)]
-
-
-@dataclass
-class Running:
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-    seconds: float
-
-    def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
-
-
-@contextmanager
-def launched(model: Path, log: Path, *options: str) -> Iterator[Running]:
-    command = [sys.executable, "-m", "reference_engine", "--model", str(model), "--port", "0", *options]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")} | {"OMP_NUM_THREADS": "1"}
-    began = time.monotonic()
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command, stderr=stream, cwd=Path(__file__).parents[2], env=environment, start_new_session=True
-        )
-    try:
-        while "assay-engine ready on " not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < began + 90, "not ready in time"
-            time.sleep(0.05)
-        url = log.read_text().partition("assay-engine ready on ")[2].split()[0]
-        yield Running(url, process, log, time.monotonic() - began)
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 @pytest.fixture(scope="module")
