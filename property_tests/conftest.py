@@ -19,8 +19,10 @@ from harness.implementations.base import (
     FindOffsets,
     Implementation,
     ItemKey,
+    MeasureImage,
     PadIds,
     PlacePositions,
+    PlaceSegments,
     SplitRows,
     SpreadBatch,
     StreamText,
@@ -77,6 +79,14 @@ def under_test(config: pytest.Config) -> Implementation:
 def pytest_report_header(config: pytest.Config) -> str:
     planted = config.getoption("--plant")
     return f"implementation: {config.getoption('--implementation')}" + (f", planted: {planted}" if planted else "")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A property of families is put to each that the implementation knows for the capability it asks for."""
+    if "family" in metafunc.fixturenames:
+        known = under_test(metafunc.config).families
+        names = next((known[name] for name in metafunc.fixturenames if name in known), ())
+        metafunc.parametrize("family", names or ["no family"])
 
 
 @pytest.fixture(scope="session")
@@ -171,3 +181,13 @@ def item_key(implementation: Implementation) -> ItemKey:
 @pytest.fixture(scope="session")
 def spread_batch(implementation: Implementation) -> SpreadBatch:
     return _capability(implementation, "spread_batch")
+
+
+@pytest.fixture(scope="session")
+def place_segments(implementation: Implementation) -> PlaceSegments:
+    return _capability(implementation, "place_segments")
+
+
+@pytest.fixture(scope="session")
+def measure_image(implementation: Implementation) -> MeasureImage:
+    return _capability(implementation, "measure_image")

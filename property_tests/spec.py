@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.implementations.base import Grid, ImageGeometry, Positions, Size, Span
+from harness.implementations.base import Grid, ImageGeometry, Positions, Segment, Size, Span
 
 MOST_OBLONG = 200
 """Images more oblong than this are refused by the published processor."""
@@ -78,6 +78,47 @@ def mrope(length: int, spans: Sequence[Span], grids: Sequence[Grid], merge_size:
                         triples.append((origin + frame, origin + row, origin + column))
         nearest_free = max(map(max, triples)) + 1
     return Positions([list(row) for row in zip(*triples, strict=True)], nearest_free - length)
+
+
+TOKENS_PER_SECOND = 2
+"""Of Qwen2.5-VL: its report's section 2.1.2 ties the time row of a video to seconds."""
+MERGED_FRAMES = 2
+"""Frames of a grid that ERNIE 4.5 VL makes one row of tokens."""
+TIMED = {"qwen2_vl": 1.0, "paddleocr_vl": 1.0, "qwen2_5_vl": None, "ernie4_5_vl_moe": 1.0}
+"""Families whose video is one span, with the step of its time row (None: by seconds). In all others timestamps stand
+between the frames, each a span of its own, as Qwen3-VL's report has it."""
+
+
+def video_grids(family: str, grid: Grid) -> list[Grid]:
+    """The grid of every span that a video becomes, in frames of tokens."""
+    frames, height, width = grid
+    if family not in TIMED:
+        return [(1, height, width)] * frames
+    return [(frames // MERGED_FRAMES if family.startswith("ernie") else frames, height, width)]
+
+
+def segment_positions(family: str, segments: Sequence[Segment], merge_size: int = 2) -> Positions:
+    """Rotary positions of text, images and videos in turn; each starts one past the largest number before it.
+
+    Qwen2-VL section 2.1 counts on from the largest number of what came before, whichever row holds it.
+    """
+    triples: list[tuple[int, int, int]] = []
+    for segment in segments:
+        origin = max(map(max, triples), default=-1) + 1
+        if segment.kind == "text":
+            triples += [(origin + k,) * 3 for k in range(segment.length)]
+            continue
+        step = TIMED.get(family, 1.0) if segment.kind == "video" else 1.0
+        step = segment.seconds * TOKENS_PER_SECOND if step is None else step
+        frames, height, width = segment.grid
+        triples += [
+            (origin + int(frame * step), origin + row, origin + column)
+            for frame in range(frames)
+            for row in range(height // merge_size)
+            for column in range(width // merge_size)
+        ]
+    largest = max(map(max, triples))
+    return Positions([list(row) for row in zip(*triples, strict=True)], largest + 1 - len(triples))
 
 
 def window(positions: Positions, start: int, stop: int) -> list[list[int]]:

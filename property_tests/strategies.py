@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from hypothesis import example
+from hypothesis import example, target
 from hypothesis import strategies as st
 
-from harness.implementations.base import Grid, Row, Size, Span
+from harness.implementations.base import Grid, Row, Segment, Size, Span
 
 PLACEHOLDER = 7
 SEPARATOR = (9, 8)
@@ -39,6 +39,12 @@ def sizes(limit: int = 2000) -> st.SearchStrategy[Size]:
     edge = st.builds(lambda k, off: max(1, 14 * k + off), st.integers(1, limit // 14), st.integers(-2, 2))
     side = st.one_of(st.integers(1, limit), edge)
     return st.tuples(side, side)
+
+
+def steer_to_edges(size: Size, cell: int = 28) -> Size:
+    """The size itself; hypothesis is told how near both sides are to where rounding turns over, and goes there."""
+    target(-max(abs(side / cell % 1 - 0.5) for side in size), label="distance from a rounding edge")
+    return size
 
 
 def text_ids(max_size: int = 12) -> st.SearchStrategy[list[int]]:
@@ -151,3 +157,28 @@ def build_batch(counts: list[list[int]], width: int = 2) -> EncoderBatch:
 def batches(min_items: int = 1, max_items: int = 6) -> st.SearchStrategy[EncoderBatch]:
     """Any mix of items of one span and of several."""
     return st.lists(span_counts(), min_size=min_items, max_size=max_items).map(build_batch)
+
+
+def segment(kind: Literal["image", "video"], grid: Grid, seconds: float = 1.0, merge_size: int = 2) -> Segment:
+    """One image or video of a grid that is counted in merged cells here and in patches there."""
+    frames, rows, columns = grid
+    return Segment(kind, frames * rows * columns, (frames, rows * merge_size, columns * merge_size), seconds)
+
+
+def words(length: int) -> Segment:
+    return Segment("text", length)
+
+
+@st.composite
+def segmented(draw: st.DrawFn, videos: bool = False) -> list[Segment]:
+    """Text, then up to four images (and videos, if asked for) with text after each; the last may have none."""
+    cells = st.integers(1, 5)
+    found = [words(draw(st.integers(1, 6)))]
+    for _ in range(draw(st.integers(0, 4))):
+        if videos and draw(st.booleans()):
+            seconds = draw(st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0]))
+            found.append(segment("video", (draw(st.sampled_from([2, 4, 8])), draw(cells), draw(cells)), seconds))
+        else:
+            found.append(segment("image", (1, draw(cells), draw(cells))))
+        found.append(words(draw(st.integers(1, 6))))
+    return found[:-1] if len(found) > 1 and draw(st.booleans()) else found

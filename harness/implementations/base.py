@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Span = tuple[int, int]
 """First and last position, both inclusive."""
@@ -58,6 +58,30 @@ class Positions:
 
     rows: list[list[int]]
     delta: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a prompt: text of ``length`` tokens, or one image or video of this grid.
+
+    ``seconds`` are between two frames of a video's grid.
+    """
+
+    kind: Literal["text", "image", "video"]
+    length: int
+    grid: Grid = (0, 0, 0)
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One image in a family's processor; None where it refuses.
+
+    ``counted`` are its tokens by its size alone, ``run`` those in the prompt that was made of its pixels.
+    """
+
+    counted: int | None
+    run: int | None
 
 
 class CountTokens(Protocol):
@@ -138,6 +162,16 @@ class SpreadBatch(Protocol):
         """
 
 
+class PlaceSegments(Protocol):
+    def __call__(self, family: str, segments: Sequence[Segment], padding: int) -> Positions:
+        """Positions of a prompt of these segments in a family, ``padding`` tokens before them left out again."""
+
+
+class MeasureImage(Protocol):
+    def __call__(self, family: str, size: Size) -> Measured:
+        """What a family counts for an image of this size, and what it makes of one."""
+
+
 @dataclass(frozen=True)
 class Implementation:
     """A named, versioned provider. A capability that is None is unsupported."""
@@ -159,13 +193,17 @@ class Implementation:
     chunk_rows: ChunkRows | None = None
     item_key: ItemKey | None = None
     spread_batch: SpreadBatch | None = None
+    place_segments: PlaceSegments | None = None
+    measure_image: MeasureImage | None = None
+    families: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names that a capability knows as ``family``."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why a capability is missing, where there is more to say than that it is."""
 
     @classmethod
     def capabilities(cls) -> tuple[str, ...]:
         """Names of everything that an implementation may offer."""
-        return tuple(f.name for f in fields(cls) if f.name not in ("name", "version", "planted", "reasons"))
+        return tuple(f.name for f in fields(cls) if f.name not in ("name", "version", "planted", "families", "reasons"))
 
     def supported(self) -> tuple[str, ...]:
         return tuple(name for name in self.capabilities() if getattr(self, name) is not None)

@@ -5,26 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from harness.implementations.base import (
     Expansion,
     Grid,
     ImageGeometry,
     Implementation,
+    Measured,
     Positions,
     Refusal,
     Row,
+    Segment,
     Size,
     Span,
 )
 from harness.implementations.transformers import image_processor
-from reference_engine import hf
+from reference_engine import EngineConfig, Request, hf
 from reference_engine.detokenizer import Spellings
 from reference_engine.errors import ConfigError, EncoderMismatch, RequestError
 from reference_engine.faults import Seams
@@ -34,6 +38,9 @@ from reference_engine.multimodal.families.grid import GridFamily
 from reference_engine.multimodal.families.sliced import Sliced
 from reference_engine.multimodal.family import Family, Traits
 from reference_engine.multimodal.placeholders import Layout
+from reference_engine.multimodal.placing import PromptPlacer
+from reference_engine.multimodal.prompt import PromptBuilder
+from reference_engine.predict import Predictor
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.native import spread
 from reference_engine.server.protocol import GenerateBody, read
@@ -44,6 +51,7 @@ class ReferenceFunctions:
     """Translates between plain lists and the engine's types; ``seams`` are the clean ones or hold a planted fault."""
 
     seams: Seams
+    planted: str | None = None
 
     def count_tokens(self, sizes: Sequence[Size], geometry: ImageGeometry) -> list[list[int]]:
         return self._count(_family(geometry), sizes)
@@ -86,6 +94,28 @@ class ReferenceFunctions:
         whole = torch.tensor(positions.rows, dtype=torch.int64)
         window: list[list[int]] = self.seams.chunk_positions(whole, positions.delta, start, stop).tolist()
         return window
+
+    def place_segments(self, family: str, segments: Sequence[Segment], padding: int) -> Positions:
+        """Prompts are never padded here, so ``padding`` has nothing to hide."""
+        starts = list(accumulate((part.length for part in segments), initial=0))
+        looked_at = [(start, part) for start, part in zip(starts, segments, strict=False) if part.kind != "text"]
+        spans = [(start, start + part.length - 1) for start, part in looked_at]
+        strides = [_stride(family, part) for _, part in looked_at]
+        positions, delta = self.seams.mrope_positions(starts[-1], spans, [p.grid for _, p in looked_at], 2, strides)
+        return Positions(positions.tolist(), delta)
+
+    def measure_image(self, family: str, size: Size) -> Measured:
+        """What the family counts by size, against the spans of a prompt that is built from pixels."""
+        placer = PromptPlacer(*_parts(family), EngineConfig(model=family, plant=self.planted))
+        try:
+            counted = sum(placeholders.resolve_image_token_counts(placer.family, [size])[0])
+        except ValueError:
+            counted = None
+        try:
+            prompt = PromptBuilder(placer).build(Request("a", text=MARKUP[family], images=[Image.new("RGB", size)]))
+        except RequestError:
+            return Measured(counted, None)
+        return Measured(counted, sum(end - start + 1 for start, end in prompt.items[0].spans))
 
     def chunk_rows(
         self, rows: Sequence[Row], placeholders: Sequence[Sequence[int]], start: int, stop: int
@@ -138,7 +168,7 @@ def _consecutive(counts: Sequence[int]) -> list[Span]:
 def implementation(plant: str | None = None) -> Implementation:
     """The engine of this distribution. Raises :class:`LookupError` for an unknown fault, listing the known ones."""
     try:
-        functions = ReferenceFunctions(plant_fault(plant))
+        functions = ReferenceFunctions(plant_fault(plant), plant)
     except ConfigError as error:
         raise LookupError(str(error)) from error
     return Implementation(
@@ -158,7 +188,31 @@ def implementation(plant: str | None = None) -> Implementation:
         chunk_rows=functions.chunk_rows,
         item_key=functions.item_key,
         spread_batch=spread_batch,
+        place_segments=functions.place_segments,
+        measure_image=functions.measure_image,
+        families={"place_segments": ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v"), "measure_image": tuple(MARKUP)},
     )
+
+
+MARKUP = {
+    "random-qwen2-vl": "<|image_pad|>", "random-qwen2.5-vl": "<|image_pad|>", "random-qwen3-vl": "<|image_pad|>",
+    "random-glm4v": "<|image|>", "random-idefics3": "<image>", "random-smolvlm": "<image>", "random-llava": "<image>",
+    "random-internvl": "<IMG_CONTEXT>", "random-llava-onevision": "<image>", "random-gemma3": "<start_of_image>",
+    "random-kimi-k2.5": "<|media_pad|>", "random-minicpm-v": "<|image_pad|>",
+}  # fmt: skip
+"""How a prompt shows one image, by checkpoint."""
+
+
+@cache
+def _parts(family: str) -> tuple[Any, Any]:
+    """A checkpoint's tokenizer and its family; no weights are read."""
+    placer = Predictor(EngineConfig(model=family)).placer
+    return placer.tokenizer, placer.family
+
+
+def _stride(family: str, part: Segment) -> float:
+    """Positions between two frames of a grid: Qwen2.5-VL has two a second."""
+    return part.seconds * 2 if (family, part.kind) == ("qwen2_5_vl", "video") else 1.0
 
 
 def spread_batch(size: int) -> list[tuple[str, Any, list[Any]]]:

@@ -1,4 +1,5 @@
-"""transformers as installed: Qwen2.5-VL's own token counts and MRoPE positions, as other engines borrow them.
+"""transformers as installed: token counts and MRoPE positions, Qwen2.5-VL's and every family's, as other engines borrow
+them.
 
 It expands prompts as text, not as ids, and its model splits encoder rows inside; those are not offered here.
 """
@@ -6,14 +7,17 @@ It expands prompts as text, not as ids, and its model splits encoder rows inside
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from harness.implementations.base import Grid, ImageGeometry, Implementation, Positions, Refusal, Size, Span
+from harness.implementations.base import Grid, ImageGeometry, Implementation, Positions, Refusal, Segment, Size, Span
+from harness.implementations.transformers_processors import measurable, measure_image
 
 
 def _module(name: str) -> Any:
@@ -63,6 +67,53 @@ def place_positions(length: int, spans: Sequence[Span], grids: Sequence[Grid], m
     return Positions(positions[:, 0].tolist(), int(delta))
 
 
+def place_segments(family: str, segments: Sequence[Segment], padding: int) -> Positions:
+    """The family's own ``get_rope_index``, behind a mask that hides ``padding`` tokens on the left."""
+    kinds = {"text": 0, "image": 1, "video": 2}
+    row = [0] * padding + [kinds[part.kind] for part in segments for _ in range(part.length)]
+    mask = torch.tensor([[0] * padding + [1] * (len(row) - padding)])
+    positions, delta = _rope_model(family).get_rope_index(
+        torch.ones(1, len(row), dtype=torch.long),
+        mm_token_type_ids=torch.tensor([row], dtype=torch.int),
+        image_grid_thw=_grids(segments, "image"),
+        video_grid_thw=_videos(family, segments),
+        second_per_grid_ts=torch.tensor([part.seconds for part in segments if part.kind == "video"]),
+        attention_mask=mask,
+    )
+    return Positions(positions[:, 0, padding:].tolist(), int(delta))
+
+
+def _grids(segments: Sequence[Segment], kind: str) -> Any:
+    found = [part.grid for part in segments if part.kind == kind]
+    return torch.tensor(found) if found else None
+
+
+def _videos(family: str, segments: Sequence[Segment]) -> Any:
+    """As the processor hands them over: before the encoder merges frames."""
+    grids = _grids(segments, "video")
+    return grids * torch.tensor([2, 1, 1]) if grids is not None and family.startswith("ernie") else grids
+
+
+@cache
+def _rope_model(family: str) -> Any:
+    """A family's model class without weights, as far as ``get_rope_index`` looks at it."""
+    module = _module(f"{family}.modeling_{family}")
+    kind = next(c for c in vars(module).values() if inspect.isclass(c) and "get_rope_index" in vars(c))
+    vision = SimpleNamespace(spatial_merge_size=2, temporal_merge_size=2, tokens_per_second=2)
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=vision))
+    for name in ("get_rope_index", "get_vision_position_ids"):
+        setattr(model, name, getattr(kind, name).__get__(model))
+    return model
+
+
+ROPE_FAMILIES = (
+    "cohere_compass", "cosmos3_edge", "ernie4_5_vl_moe", "glm46v", "glm4v", "glm4v_moe", "glm_ocr",
+    "paddleocr_vl", "qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe", "qwen4_exp",
+)  # fmt: skip
+"""Those whose ``get_rope_index`` takes token types and answers three rows. Not here: GLM-Image and HunYuan, which have
+other rows, the omni models, with audio between frames, and Cosmos3 Omni, whose model is built around the function."""
+
+
 def implementation(plant: str | None = None) -> Implementation:
     """The installed release. Raises :class:`LookupError` if a fault is asked for: none can be planted in it."""
     if plant is not None:
@@ -73,5 +124,8 @@ def implementation(plant: str | None = None) -> Implementation:
         version=version("transformers"),
         count_tokens=count_tokens,
         place_positions=place_positions,
+        place_segments=place_segments,
+        measure_image=measure_image,
+        families={"place_segments": ROPE_FAMILIES, "measure_image": measurable()},
         reasons={"expand_ids": in_text, "contract_ids": in_text, "split_rows": "done inside the model"},
     )

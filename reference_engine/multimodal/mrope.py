@@ -37,7 +37,7 @@ def mrope_positions(
         positions[:, token:start] = torch.arange(position, position + start - token)
         position += start - token
         positions[:, start : end + 1] = position + grid_positions(grid, merge_size, stride)
-        position += max(grid[1], grid[2]) // merge_size
+        position = int(positions[:, start : end + 1].max()) + 1
         token = end + 1
     positions[:, token:] = torch.arange(position, position + length - token)
     return positions, position - token

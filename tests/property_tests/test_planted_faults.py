@@ -6,46 +6,94 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from harness.implementations import get_implementation
+from harness.implementations.base import Implementation
 from property_tests.profiles import register
+
+from .mutants import MUTANTS
 
 SUITE = Path(__file__).parents[2]
 
 CAUGHT_BY = {
-    "expand-off-by-one": "test_expansion.py::test_placeholders_expand_in_place",
-    "padded-exclusive-end": "test_padded_ids.py::test_both_ends_of_every_span_are_inside",
-    "mrope-swap-hw": "test_mrope.py::test_rows_are_the_published_ones",
-    "F4-09": "test_mrope.py::test_decoded_tokens_follow_the_delta",
-    "F1-01": "test_vit_split.py::test_every_item_gets_its_own_rows",
-    "F2-04": "test_cache_keys.py::test_another_shape_has_another_key",
-    "F5-17": "test_chunk_rows.py::test_chunks_join_to_the_whole",
-    "F6-02": "test_detokenizing.py::test_no_text_waits_once_it_is_certain",
-    "F6-08": "test_detokenizing.py::test_pieces_joined_are_the_whole",
-    "F6-11": "test_detokenizing.py::test_pieces_joined_are_the_whole",
+    "expand-off-by-one": [
+        "test_counting.py::test_expanding_what_was_counted_holds_that_many",
+        "test_expansion.py::test_placeholders_expand_in_place",
+        "test_expansion.py::test_contracting_gives_back_the_ids_sent",
+    ],
+    "padded-exclusive-end": [
+        "test_padded_ids.py::test_spans_hold_the_value_and_the_rest_is_untouched",
+        "test_padded_ids.py::test_both_ends_of_every_span_are_inside",
+        "test_padded_ids.py::test_another_image_changes_ids_from_its_first_position_on_and_none_before",
+    ],
+    "mrope-swap-hw": [
+        "test_mrope.py::test_rows_are_the_published_ones",
+        "test_mrope.py::test_images_with_no_text_between_keep_their_own_places",
+        "test_mrope.py::test_windows_join_to_the_whole",
+    ],
+    "F4-09": ["test_mrope.py::test_decoded_tokens_follow_the_delta"],
+    "F1-01": [
+        "test_vit_split.py::test_every_item_gets_its_own_rows",
+        "test_vit_split.py::test_a_batch_is_its_items_alone",
+        "test_vit_split.py::test_a_mismatch_fails_that_item_alone",
+        "test_vit_split.py::test_equal_totals_with_other_boundaries_are_a_mismatch",
+    ],
+    "F2-04": ["test_cache_keys.py::test_another_shape_has_another_key"],
+    "F2-17": [
+        "test_cache_keys.py::test_other_pixels_have_another_key",
+        "test_cache_keys.py::test_another_dtype_has_another_key",
+    ],
+    "F3-04": [
+        "test_expansion.py::test_expanding_twice_is_expanding_once",
+        "test_expansion.py::test_a_placeholder_without_image_is_refused",
+    ],
+    "F5-17": ["test_chunk_rows.py::test_chunks_join_to_the_whole"],
+    "F6-02": ["test_detokenizing.py::test_no_text_waits_once_it_is_certain"],
+    "F6-08": ["test_detokenizing.py::test_pieces_joined_are_the_whole"],
+    "F6-11": ["test_detokenizing.py::test_pieces_joined_are_the_whole"],
+    "F9-03": ["test_expansion.py::test_an_image_without_placeholder_is_refused"],
 }
+"""Fault of the engine's catalogue -> the properties that it turns red."""
+CAUGHT = [(fault, test) for fault, tests in CAUGHT_BY.items() for test in tests]
 
 
 @pytest.fixture(autouse=True)
-def _repeatable() -> Iterator[None]:
+def _found_but_not_shrunk() -> Iterator[None]:
     before = settings.get_current_profile_name()
     register()
-    settings.load_profile("ci")
+    phases = [Phase.explicit, Phase.generate, Phase.target]
+    settings.register_profile("caught", settings.get_profile("ci"), phases=phases)
+    settings.load_profile("caught")
     yield
     settings.load_profile(before)
 
 
-def judge(test: str, fault: str | None = None) -> None:
-    """Run one property in this process, on the reference engine with this fault. Raises what the property raises."""
-    file, name = test.split("::")
-    function = getattr(importlib.import_module(f"property_tests.{file.removesuffix('.py')}"), name)
-    implementation = get_implementation("reference", fault)
-    function(**{needed: getattr(implementation, needed) for needed in inspect.signature(function).parameters})
+def properties() -> dict[str, Callable[..., None]]:
+    """Every property of the suite, by ``file::test``."""
+    found = {}
+    for file in sorted((SUITE / "property_tests").glob("test_*.py")):
+        module = importlib.import_module(f"property_tests.{file.stem}")
+        mine = [f for f in vars(module).values() if getattr(f, "__module__", "") == module.__name__]
+        found |= {f"{file.name}::{f.__name__}": f for f in mine if f.__name__.startswith("test_")}
+    return found
+
+
+def judge(test: str, implementation: Implementation) -> None:
+    """Run one property in this process. Raises what the property raises."""
+    function = properties()[test]
+    needed = [name for name in inspect.signature(function).parameters if name in Implementation.capabilities()]
+    arguments = {name: getattr(implementation, name) for name in needed}
+    if "family" in inspect.signature(function).parameters:
+        arguments["family"] = implementation.families[needed[0]][0]
+    if "size" in getattr(function, "pytestmark", [pytest.mark.none])[0].args:
+        arguments["size"] = 2
+    function(**arguments)
 
 
 def run_properties(*arguments: str) -> tuple[int, str]:
@@ -55,22 +103,29 @@ def run_properties(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("test", sorted(set(CAUGHT_BY.values())))
-def test_the_named_properties_pass_unplanted(test: str) -> None:
-    judge(test)
+def test_every_property_can_be_turned_red() -> None:
+    assert {test for _, test in CAUGHT} | set(MUTANTS) == set(properties())
 
 
-@pytest.mark.parametrize(("fault", "test"), CAUGHT_BY.items())
+@pytest.mark.parametrize(("fault", "test"), CAUGHT)
 def test_planted_fault_turns_its_property_red(fault: str, test: str) -> None:
-    with pytest.raises((AssertionError, ExceptionGroup)):
-        judge(test, fault)
+    with pytest.raises((AssertionError, ExceptionGroup, pytest.fail.Exception)):
+        judge(test, get_implementation("reference", fault))
+
+
+@pytest.mark.parametrize("test", MUTANTS)
+def test_a_wrong_front_end_turns_its_property_red(test: str) -> None:
+    capability, wrong = MUTANTS[test]
+    right = get_implementation("reference")
+    with pytest.raises((AssertionError, ExceptionGroup, pytest.fail.Exception)):
+        judge(test, replace(right, **{capability: wrong(getattr(right, capability))}))
 
 
 def test_a_run_with_a_planted_fault_is_red() -> None:
     """The way in that a person takes."""
-    code, output = run_properties("--plant", "F1-01", f"property_tests/{CAUGHT_BY['F1-01']}")
+    code, output = run_properties("--plant", "F1-01", f"property_tests/{CAUGHT_BY['F1-01'][0]}")
     assert code == 1, output
-    assert f"FAILED property_tests/{CAUGHT_BY['F1-01']}" in output
+    assert f"FAILED property_tests/{CAUGHT_BY['F1-01'][0]}" in output
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

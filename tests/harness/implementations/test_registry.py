@@ -44,3 +44,10 @@ def test_a_missing_capability_is_named_with_version_and_reason() -> None:
     bare = Implementation("bare", "1.2", reasons={"pad_ids": "it has no prefix cache"})
     with pytest.raises(Unsupported, match=r"^unsupported: bare 1\.2 has no pad_ids: it has no prefix cache$"):
         bare.require("pad_ids")
+
+
+def test_every_family_that_counts_is_measured_or_has_its_reason() -> None:
+    from harness.implementations.transformers_processors import UNBUILT, families, measurable
+
+    assert set(measurable()) | set(UNBUILT) == set(families())
+    assert len(measurable()) >= 40
