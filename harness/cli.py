@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         "predict", help="what any engine must run for a request, without weights (assay predict --help)", add_help=False
     )
     commands.add_parser("sentinel", help="accuracy or sensitivity of the sentinel model", add_help=False)
+    commands.add_parser("faults", help="the fault catalogue, and which checks see it", add_help=False)
     commands.add_parser("bench", help="speed against other engines, and of each toggle", add_help=False)
     commands.add_parser("conformance", help="the properties, put to several implementations", add_help=False)
     report = commands.add_parser("report", help="make the page of a run record again")
@@ -155,6 +156,12 @@ def _bench(arguments: list[str]) -> int:
     return bench(arguments)
 
 
+def _faults(arguments: list[str]) -> int:
+    from harness.faults.cli import main as faults
+
+    return faults(arguments)
+
+
 def _predict(arguments: list[str]) -> int:
     from reference_engine.predict_cli import main as predict
 
@@ -170,6 +177,7 @@ def _conformance(arguments: list[str]) -> int:
 DELEGATED: dict[str, Callable[[list[str]], int]] = {
     "bench": _bench,
     "conformance": _conformance,
+    "faults": _faults,
     "predict": _predict,
     "sentinel": _sentinel,
     "serve": _serve,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-PROFILES = ("dev", "ci", "nightly")
+PROFILES = ("quick", "dev", "ci", "nightly")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,98 @@
+"""The suites, each as findings on one planted fault. Checks know nothing of faults; here they are only applied to an
+engine that has one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harness.differential.bench import Bench, Oracle
+from harness.differential.checks import CHECKS, Check
+from harness.differential.costs import COSTS
+from harness.differential.models import Model, find_models
+from harness.faults import properties
+from harness.faults.findings import CLEAN, Finding
+from harness.faults.forking import OutOfTime
+
+
+class Suite(Protocol):
+    name: str
+
+    def load(self, seed: int) -> None:
+        """Everything that is the same for all faults; in the process that jobs are forked from."""
+
+    def findings(self, fault: str, *, thorough: bool) -> Iterator[Finding]:
+        """Of every check. Without ``thorough`` it may end with the first that is red."""
+
+
+@dataclass
+class InProcess:
+    """Checks on an engine in this process. The first check on every checkpoint, as a fault of one family shows there
+    alone; then all others, on the checkpoint where something was red or else on one after the other until something is.
+    """
+
+    name: str
+    checks: Sequence[Check]
+    models: Sequence[Model]
+    oracles: dict[str, Oracle] = field(default_factory=dict)
+
+    def load(self, seed: int) -> None:
+        self.oracles = {model.name: Oracle.of(model, seed) for model in self.models}
+
+    def findings(self, fault: str, *, thorough: bool) -> Iterator[Finding]:
+        began = time.monotonic()
+        benches = [Bench(self.oracles[model.name], None if fault == CLEAN else fault) for model in self.models]
+        reds: list[Bench] = []
+        for checks in (self.checks[:1], self.checks[1:]):
+            for bench in reds[:1] or benches:
+                for check in checks:
+                    message = _first(check, bench)
+                    yield Finding(
+                        fault, self.name, check.name, bench.model.name, check.invariants, message is not None,
+                        (message or "")[:600], round(time.monotonic() - began, 3),
+                    )  # fmt: skip
+                    if message is not None:
+                        reds.append(bench)
+                        if not thorough:
+                            return
+                if reds and fault != CLEAN:
+                    break
+
+
+def _first(check: Check, bench: Bench) -> str | None:
+    """What a check finds first. An engine that breaks in its hands is found, too."""
+    try:
+        return next(iter(check.find(bench)), None)
+    except OutOfTime:
+        raise
+    except Exception as error:
+        return f"the engine broke: {type(error).__name__}: {error}"
+
+
+@dataclass
+class Properties:
+    name: str = "properties"
+
+    def load(self, seed: int) -> None:
+        properties.load()
+
+    def findings(self, fault: str, *, thorough: bool) -> Iterator[Finding]:
+        began = time.monotonic()
+        for seen in properties.run(None if fault == CLEAN else fault, thorough=thorough):
+            yield Finding(
+                fault, self.name, seen.test, "", seen.invariants, seen.message is not None, (seen.message or "")[:600],
+                round(seen.at - began, 3),
+            )  # fmt: skip
+
+
+def make_suites(models: tuple[str, ...] = ()) -> Mapping[str, Suite]:
+    """All of them. ``models`` limits the checkpoints of those that run an engine; ``KeyError`` for an unknown one."""
+    chosen = find_models(models)
+    return {
+        "properties": Properties(),
+        "differential": InProcess("differential", CHECKS, chosen),
+        "benchmark": InProcess("benchmark", COSTS, chosen[:1]),
+    }

@@ -1,0 +1,57 @@
+"""A few faults of each kind are seen, each by the suite that is for it, and the engine without them by none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+
+from harness.differential.checks import CHECKS
+from harness.differential.costs import COSTS
+from harness.differential.models import find_models
+from harness.faults.findings import CLEAN, Finding
+from harness.faults.suites import InProcess, Properties, Suite
+
+SEEN_BY = {
+    "F1-03": "differential", "F2-09": "differential", "F3-16": "differential", "F4-07": "differential",
+    "F9-05": "differential", "F10-11": "differential", "F5-13": "benchmark", "F8-11": "benchmark",
+    "F4-01": "properties", "fix-scaled": "properties",
+}  # fmt: skip
+
+
+@cache
+def suite(name: str) -> Suite:
+    torch.set_num_threads(1)
+    models = find_models(("random-qwen2.5-vl",))
+    made: dict[str, Callable[[], Suite]] = {
+        "differential": lambda: InProcess("differential", CHECKS, models),
+        "benchmark": lambda: InProcess("benchmark", COSTS, models),
+        "properties": Properties,
+    }
+    loaded = made[name]()
+    loaded.load(0)
+    return loaded
+
+
+def red(fault: str, name: str) -> list[Finding]:
+    return [one for one in suite(name).findings(fault, thorough=False) if one.red]
+
+
+@pytest.mark.parametrize(("fault", "name"), [pair for pair in SEEN_BY.items() if pair[1] != "properties"])
+def test_a_planted_fault_is_seen(fault: str, name: str) -> None:
+    [seen] = red(fault, name)
+    assert seen.message
+
+
+@pytest.mark.parametrize("name", ["differential", "benchmark"])
+def test_nothing_is_seen_where_nothing_is_planted(name: str) -> None:
+    findings = list(suite(name).findings(CLEAN, thorough=True))
+    assert [one for one in findings if one.red] == []
+    assert {one.check for one in findings} == {check.name for check in (CHECKS if name == "differential" else COSTS)}
+
+
+def test_every_check_names_its_invariants() -> None:
+    assert all(check.invariants for check in [*CHECKS, *COSTS])
+    assert all(1 <= number <= 18 for check in [*CHECKS, *COSTS] for number in check.invariants)
