@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
@@ -40,7 +40,7 @@ from reference_engine.server.limits import Limits
 from reference_engine.server.metrics import MetricsPage
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
-from reference_engine.server.openapi import body_of, describe_bodies
+from reference_engine.server.openapi import ERRORS, EVENTS, body_of, describe_bodies
 from reference_engine.server.predicting import PredictGenerate, answer_predict
 from reference_engine.server.protocol import Body, ChatBody, CompletionBody, GenerateBody
 from reference_engine.server.seams import ServingSeams, plant_serving
@@ -68,7 +68,7 @@ def create_app(engine: ServedEngine, limits: Limits, key: str | None = None) -> 
         await worker.stop()
         desk.close()
 
-    app = FastAPI(title="Assay reference engine", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Assay reference engine", lifespan=lifespan, docs_url=None, redoc_url=None, responses=ERRORS)
     prompts = ChatPrompts(engine.codec)
     _add_answers(app, engine, desk, limits, seams, prompts)
     _add_control(app, engine, worker, desk, limits, prompts)
@@ -87,15 +87,15 @@ def _add_answers(
     native = partial(read_generate, engine=engine, prompts=prompts, limits=limits, seams=seams)
     completions = partial(read_completions, engine=engine, max_batch=limits.max_batch)
 
-    @app.post("/generate", openapi_extra=body_of(GenerateBody))
+    @app.post("/generate", responses=EVENTS, openapi_extra=body_of(GenerateBody))
     async def generate(http: HttpRequest) -> Response:
         return await desk.serve(http, native, GenerateBody)
 
-    @app.post("/v1/chat/completions", openapi_extra=body_of(ChatBody))
+    @app.post("/v1/chat/completions", responses=EVENTS, openapi_extra=body_of(ChatBody))
     async def chat_completions(http: HttpRequest) -> Response:
         return await desk.serve(http, chat, ChatBody)
 
-    @app.post("/v1/completions", openapi_extra=body_of(CompletionBody))
+    @app.post("/v1/completions", responses=EVENTS, openapi_extra=body_of(CompletionBody))
     async def text_completions(http: HttpRequest) -> Response:
         return await desk.serve(http, completions, CompletionBody)
 
@@ -145,7 +145,7 @@ def _add_pages(app: FastAPI, engine: ServedEngine, worker: EngineWorker, limits:
             return JSONResponse({"status": "ok"})
         return error_response(503, plain_error_body(503, f"engine: {worker.why_stopped()}", "engine"))
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics_page() -> Response:
         return Response(metrics.text(), media_type=METRICS_TYPE)
 

@@ -1,4 +1,6 @@
-"""How bodies appear in the server's own description, ``/openapi.json``: by reference, each declared once."""
+"""How bodies and errors appear in the server's own description, ``/openapi.json``. Bodies are there by reference, each
+declared once; every route may answer with an error, and those that stream with events.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,27 @@ from pydantic.json_schema import models_json_schema
 from reference_engine.server.protocol import Body
 
 _REFERENCE = "#/components/schemas/{model}"
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"enum": ["invalid_request_error", "engine_error"]},
+                "param": {"type": ["string", "null"], "description": "The field, as the caller spelled it."},
+                "code": {"type": "integer", "description": "The status."},
+            },
+        }
+    },
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    statuses: {"description": description, "content": {"application/json": {"schema": _ERROR}}}
+    for statuses, description in (("4XX", "What was sent is refused."), ("5XX", "The engine failed, or is busy."))
+}
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 def body_of(model: type[Body]) -> dict[str, Any]:

@@ -237,8 +237,10 @@ def test_pages(client: Client) -> None:
     assert "assay_steps_total 2.0" in text
 
 
-def test_the_openapi_description_holds_every_field(client: Client) -> None:
+def test_the_openapi_description_holds_every_field_and_error(client: Client) -> None:
     described = client.get("/openapi.json").json()
+    assert all({"4XX", "5XX"} <= set(one["responses"]) for path in described["paths"].values() for one in path.values())
+    assert set(described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
     schema = described["paths"]["/generate"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     name = schema["$ref"].rsplit("/", 1)[1]
     assert "image_data" in described["components"]["schemas"][name]["properties"]
