@@ -178,13 +178,15 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(part)
 
 
-def _forget_derived(step: PagedStep) -> None:
+def _forget_derived(step: object) -> None:
     """What a step keeps under a name with an underscore it makes from the rest when it is first asked: masks of a kind
     of layer. They must be made anew, inside the recording, or a replay would see those of the step that was recorded.
     """
     for name, kept in vars(step).items():
         if name.startswith("_") and isinstance(kept, dict):
             kept.clear()
+        elif type(kept).__module__.startswith("reference_engine.attention"):
+            _forget_derived(kept)
 
 
 def _named_parts(value: Any) -> list[tuple[str, Any]]:

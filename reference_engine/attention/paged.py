@@ -12,8 +12,7 @@ Shapes: T new tokens, L context length, H query heads, G key/value heads, D key 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,8 +22,7 @@ from reference_engine.kv_cache import KVCache
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Tokens ``start`` to ``stop`` - 1 of the request in a lane, new in this step; all before them are in the cache."""
 
     lane: int

@@ -43,6 +43,7 @@ class PaddedRows:
         self.blocks_BK, self.lengths_B1, self.places_L = (
             x.to(cache.device) for x in (blocks_BK, lengths_B[:, None], places_L)
         )
+        self._masks: dict[int | None, Tensor] = {}
 
     def attend(
         self, q_1HTD: Tensor, keys_KSGD: Tensor, values_KSGD: Tensor, scaling: float, sliding: int | None,
@@ -52,15 +53,20 @@ class PaddedRows:
         k_BGLD, v_BGLD = (take_blocks(c, self.blocks_BK).transpose(1, 2) for c in (keys_KSGD, values_KSGD))
         q_BHD = q_1HTD[0, :, : len(self.blocks_BK)].transpose(0, 1)
         q_BGRD = q_BHD.unflatten(1, (k_BGLD.shape[1], -1))
-        out_BGRD = attention(q_BGRD, k_BGLD, v_BGLD, mask=self._mask(sliding), scale=scaling, softcap=softcap)
+        mask_B11L = self._mask(sliding, q_BGRD.dtype)
+        out_BGRD = attention(q_BGRD, k_BGLD, v_BGLD, mask=mask_B11L, scale=scaling, softcap=softcap)
         return out_BGRD.flatten(1, 2)
 
-    def _mask(self, sliding: int | None) -> Tensor:
-        """True where a request's context really is, and near enough: [B, 1, 1, L]."""
-        mask_BL = self.places_L < self.lengths_B1
-        if sliding is not None:
-            mask_BL = mask_BL & (self.places_L >= self.lengths_B1 - sliding)
-        return mask_BL[:, None, None]
+    def _mask(self, sliding: int | None, dtype: torch.dtype) -> Tensor:
+        """Added to scores: 0 where a request's context really is, and near enough. [B, 1, 1, L], made once a step for
+        every kind of layer, and as numbers: a mask of truth values is turned into them anew by every call."""
+        if sliding not in self._masks:
+            hidden_BL = self.places_L >= self.lengths_B1
+            if sliding is not None:
+                hidden_BL = hidden_BL | (self.places_L < self.lengths_B1 - sliding)
+            mask_BL = torch.zeros(hidden_BL.shape, dtype=dtype, device=hidden_BL.device)
+            self._masks[sliding] = mask_BL.masked_fill_(hidden_BL, float("-inf"))[:, None, None]
+        return self._masks[sliding]
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,10 @@ def test_mixed_step_equals_whole_attention(
         assert not torch.allclose(got, torch.cat([plain(qkv, sliding, None)[a:b] for _, qkv, a, b in parts]), atol=1e-3)
 
 
-@pytest.mark.parametrize(("lengths", "kind"), [([40, 40, 39], PaddedRows), ([40, 3, 2], RaggedRows)])
+@pytest.mark.parametrize(("lengths", "kind"), [([2000, 1999, 1990], PaddedRows), ([2000, 3, 2], RaggedRows)])
 def test_lengths_decide_how_requests_decode_on_a_cpu(lengths: list[int], kind: type) -> None:
     cache = KVCache(
-        layers=1, heads=SHARED, width=WIDTH, blocks=80, block_size=4, lanes=4, longest=40, dtype=torch.float32,
+        layers=1, heads=SHARED, width=WIDTH, blocks=80, block_size=80, lanes=4, longest=2000, dtype=torch.float32,
         device="cpu",
     )  # fmt: skip
     made = RaggedStep(cache, [Window(cache.open(n), n - 1, n) for n in lengths])
