@@ -12,7 +12,7 @@ None of this is seen by a caller of the model. Apply after weights are final and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 
 import torch
@@ -33,20 +33,26 @@ def swap(root: nn.Module, replace: Callable[[nn.Module], nn.Module | None]) -> N
                 setattr(parent, name, made)
 
 
+def join(linears: Sequence[nn.Linear]) -> nn.Linear:
+    """Linear maps of one input as one: its outputs are theirs, in order."""
+    joined = nn.Linear(linears[0].weight.shape[1], sum(len(linear.weight) for linear in linears), False, device="meta")
+    joined.weight = nn.Parameter(torch.cat([linear.weight for linear in linears]), requires_grad=False)
+    if linears[0].bias is not None:
+        joined.bias = nn.Parameter(torch.cat([linear.bias for linear in linears]), requires_grad=False)
+    return joined
+
+
 class FirstOfJoined(nn.Module):
     """Computes several linear maps of one input at once and returns the first's share."""
 
-    def __init__(self, linears: list[nn.Linear]) -> None:
+    def __init__(self, linears: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.sizes = [len(linear.weight) for linear in linears]
-        self.linear = nn.Linear(linears[0].weight.shape[1], sum(self.sizes), bias=False, device="meta")
-        self.linear.weight = nn.Parameter(torch.cat([linear.weight for linear in linears]), requires_grad=False)
-        if linears[0].bias is not None:
-            self.linear.bias = nn.Parameter(torch.cat([linear.bias for linear in linears]), requires_grad=False)
+        self.linear = join(linears)
         self.shares: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *self.shares[:] = self.linear(x).split(self.sizes, dim=-1)
+        first, *self.shares[:] = self.linear(x).split_with_sizes(self.sizes, -1)
         return first
 
 

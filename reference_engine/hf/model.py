@@ -21,6 +21,7 @@ from reference_engine.attention.operator import OperatorStep
 from reference_engine.batch_invariant import install
 from reference_engine.device import to_device
 from reference_engine.faster_modules import fuse_norms, join_projections, pack_linears
+from reference_engine.fused_layer import fuse_layers
 from reference_engine.hf import library
 from reference_engine.hf.recurrent import separate_requests
 from reference_engine.parallel.collectives import Collectives
@@ -105,6 +106,7 @@ class Model:
     def use_faster_modules(self) -> None:
         """Instead of :meth:`compile_decoder`. What batch invariance has swapped is left alone."""
         fuse_norms(self._model)
+        fuse_layers(self._decoder)
         join_projections(self._model)
         if self.device.type == "cpu":
             pack_linears(self._model)

@@ -87,7 +87,7 @@ def test_small_weights_are_not_packed() -> None:
 
 def test_an_engine_has_them(bench: Any) -> None:
     kinds = {type(module) for module in bench.engine().runner.decoder._model.modules()}
-    assert {faster.FirstOfJoined, faster.NextOfJoined, faster.FusedRMSNorm} <= kinds
+    assert {faster.FirstOfJoined, faster.NextOfJoined, faster.FusedRMSNorm} <= kinds  # the joined ones in the tower
 
 
 def test_a_packed_engine_answers_alike(bench: Any, make_cases: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,105 @@
+"""A decoder layer of the common kind (Llama, Qwen2, Qwen2.5-VL) in fewer operations, which give the same bits.
+
+Query, key and value are one product, and so are gate and up; queries and keys are turned by rotary embeddings together;
+no submodule is called that only passes on. :func:`fuse_layers` puts it in the place of a layer that has just these
+parts, and only if both give the same bits on noise. Every other layer stays as transformers wrote it. Apply after
+weights are final and on their device.
+
+Shapes: T new tokens, E hidden, H query heads, G key/value heads, N = H + 2G, D head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reference_engine.attention import paged_attention
+from reference_engine.faster_modules import join, swap
+
+PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+LINEAR_PARTS = {"self_attn": {"q_proj", "k_proj", "v_proj", "o_proj"}, "mlp": {"gate_proj", "up_proj", "down_proj"}}
+TRIAL_ROWS = (2, 5, 33)
+"""A single row is multiplied by another kernel, which rounds by the number of outputs: joined products may differ."""
+
+
+class FusedLayer(nn.Module):
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        attention, mlp = layer.self_attn, layer.mlp
+        self.layer_idx: int = attention.layer_idx
+        self.scaling: float = attention.scaling
+        self.sliding_window: int | None = getattr(attention, "sliding_window", None)
+        self.width: int = attention.head_dim
+        heads, shared = (len(linear.weight) // self.width for linear in (attention.q_proj, attention.k_proj))
+        self.sizes = (heads, shared)
+        self.norm, self.mlp_norm = layer.input_layernorm, layer.post_attention_layernorm
+        self.qkv, self.output = join([attention.q_proj, attention.k_proj, attention.v_proj]), attention.o_proj
+        self.gate_up, self.down = join([mlp.gate_proj, mlp.up_proj]), mlp.down_proj
+        self.act = mlp.act_fn
+
+    def forward(
+        self, x_1TE: Tensor, *, position_embeddings: tuple[Tensor, Tensor], paged: Any,
+        attention_mask: Tensor | None = None, **_: Any,
+    ) -> Tensor:  # fmt: skip
+        """As transformers calls a layer; ``position_embeddings`` are cosines and sines, each [1, T, D]."""
+        heads, shared = self.sizes
+        qkv_1TND = self.qkv(self.norm(x_1TE)).view(1, x_1TE.shape[1], -1, self.width)
+        turned, v_1TGD = qkv_1TND.split_with_sizes((heads + shared, shared), 2)
+        q_1THD, k_1TGD = rotate(turned, *position_embeddings).split_with_sizes(self.sizes, 2)
+        q, k, v = (part.transpose(1, 2) for part in (q_1THD, k_1TGD, v_1TGD))
+        out_1THD, _none = paged_attention(
+            self, q, k, v, attention_mask, scaling=self.scaling, paged=paged, sliding_window=self.sliding_window
+        )
+        x_1TE = x_1TE + self.output(out_1THD.flatten(2))
+        gate, up = self.gate_up(self.mlp_norm(x_1TE)).chunk(2, -1)
+        return x_1TE + self.down(self.act(gate) * up)
+
+
+def rotate(x_1THD: Tensor, cos_1TD: Tensor, sin_1TD: Tensor) -> Tensor:
+    """Rotary embeddings that pair the first half of a head with the second."""
+    low, high = x_1THD.chunk(2, -1)
+    return x_1THD * cos_1TD[:, :, None] + torch.cat((-high, low), -1) * sin_1TD[:, :, None]
+
+
+def fuse_layers(decoder: nn.Module) -> None:
+    swap(decoder, _fused)
+
+
+def _fused(layer: nn.Module) -> nn.Module | None:
+    """The fused form of a layer that has one, if both give the same bits."""
+    if not _has_known_parts(layer):
+        return None
+    fused = FusedLayer(layer)
+    weight = fused.output.weight
+    for rows in TRIAL_ROWS:
+        generator = torch.Generator().manual_seed(rows)
+        made = (torch.randn(1, rows, n, generator=generator) for n in (weight.shape[0], fused.width, fused.width))
+        x_1TE, cos_1TD, sin_1TD = (noise.to(weight.device, weight.dtype) for noise in made)
+        given = {"position_embeddings": (cos_1TD, sin_1TD), "paged": TrialStep(), "attention_mask": None}
+        if not torch.equal(layer(x_1TE, **given), fused(x_1TE, **given)):
+            return None
+    return fused
+
+
+def _has_known_parts(layer: nn.Module) -> bool:
+    """No part more, none less, and every linear map a plain one."""
+    children = dict(layer.named_children())
+    if set(children) != PARTS:
+        return False
+    for name, linears in LINEAR_PARTS.items():
+        parts = {n: part for n, part in children[name].named_children() if n != "act_fn"}
+        if set(parts) != linears or any(type(part) is not nn.Linear for part in parts.values()):
+            return False
+    return True
+
+
+class TrialStep:
+    """In place of attention: something that everything it is given has a part in."""
+
+    def attend(
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None
+    ) -> Tensor:
+        shared_1HTD = (k_1GTD + 2 * v_1GTD).repeat_interleave(q_1HTD.shape[1] // k_1GTD.shape[1], dim=1)
+        return (q_1HTD * scaling + shared_1HTD + layer + (sliding or 0.5))[0].transpose(0, 1)
