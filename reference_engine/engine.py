@@ -293,8 +293,9 @@ class Engine:
         """The forward pass and what follows from it. If the pass itself fails, so do the requests in it."""
         for chunk in chunks:
             chunk.live.mark("scheduled")
-        for live in self.scheduler.running:
-            live.overlapped += live.awaits_encoder
+        if self._encoding:
+            for live in self.scheduler.running:
+                live.overlapped += live.awaits_encoder
         sampling = self.seams.sampling_order(chunks)
         try:
             logits_NV = self.runner.run(chunks)

@@ -99,7 +99,8 @@ class TrialStep:
     """In place of attention: something that everything it is given has a part in."""
 
     def attend(
-        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None
-    ) -> Tensor:
+        self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:  # fmt: skip
         shared_1HTD = (k_1GTD + 2 * v_1GTD).repeat_interleave(q_1HTD.shape[1] // k_1GTD.shape[1], dim=1)
-        return (q_1HTD * scaling + shared_1HTD + layer + (sliding or 0.5))[0].transpose(0, 1)
+        return (q_1HTD * scaling + shared_1HTD + layer + (sliding or 0.5) + (softcap or 0.0))[0].transpose(0, 1)

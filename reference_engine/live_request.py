@@ -74,6 +74,9 @@ class LiveRequest:
     arrival: float = field(default_factory=time.perf_counter)
     timings: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.prompt_length = len(self.prompt.ids)
+
     @classmethod
     def start(
         cls, request: Request, prompt: PreparedPrompt, stream: TextStream, eos_ids: Collection[int] = (),
@@ -102,10 +105,6 @@ class LiveRequest:
     @property
     def id(self) -> str:
         return self.request.request_id
-
-    @property
-    def prompt_length(self) -> int:
-        return len(self.prompt.ids)
 
     @property
     def length(self) -> int:
@@ -179,7 +178,8 @@ class LiveRequest:
 
     def mark(self, event: str) -> None:
         """Note when something first happened, in seconds since arrival."""
-        self.timings.setdefault(event, time.perf_counter() - self.arrival)
+        if event not in self.timings:
+            self.timings[event] = time.perf_counter() - self.arrival
 
     def advance(self, stop: int) -> None:
         """Tokens before ``stop`` were computed and are in the cache now."""

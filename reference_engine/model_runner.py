@@ -123,11 +123,7 @@ class ModelRunner:
 
 
 def _window(chunk: Chunk) -> Window:
-    new = range(chunk.start, chunk.stop)
-    both_ways = tuple(span for span in chunk.live.prompt.both_ways if span[1] in new)
-    return Window(_lane(chunk), chunk.start, chunk.stop, both_ways)
-
-
-def _lane(chunk: Chunk) -> int:
-    assert chunk.live.lane is not None, "only admitted requests are scheduled"
-    return chunk.live.lane
+    live, start, stop = chunk
+    assert live.lane is not None, "only admitted requests are scheduled"
+    spans = live.prompt.both_ways
+    return Window(live.lane, start, stop, tuple(span for span in spans if start <= span[1] < stop) if spans else ())

@@ -21,8 +21,8 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from reference_engine.config import EngineConfig
 from reference_engine.encoder_cache import EncoderCache
@@ -31,8 +31,7 @@ from reference_engine.kv_cache import KVCache
 from reference_engine.live_request import LiveRequest
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Tokens ``start`` to ``stop`` - 1 of a live, to be computed in this step."""
 
     live: LiveRequest
@@ -97,7 +96,8 @@ class Scheduler:
 
     def _grow_running(self) -> None:
         """The oldest first; what is missing is taken from the youngest, which may be the one that asks."""
-        for live in list(self.running):
+        lacking = [live for live in self.running if live.lane is not None and self.cache.lacks(live.lane, live.length)]
+        for live in lacking:
             while live.lane is not None and self.cache.lacks(live.lane, live.length) > self.cache.pool.free:
                 self.preempt(self.running[-1])
             if live.lane is not None:
