@@ -22,7 +22,14 @@ STOPS = ["\ufffd", "e", " ", "é", "\ufffda", "th", "1", "\n"]
 NATIVE, CHAT, TEXT = "/generate", "/v1/chat/completions", "/v1/completions"
 
 
-def random_call(number: int, vocabulary: int) -> tuple[str, dict[str, Any]]:
+def pieces(engine: Engine) -> list[int]:
+    """Ids that are a part of a character."""
+    assert engine.codec.spellings is not None
+    bytes_only = [spelling for spelling in engine.codec.spellings.of if isinstance(spelling, bytes)]
+    return [i for i, spelling in enumerate(bytes_only) if len(spelling) == 1 and spelling[0] > 0x7F]
+
+
+def random_call(number: int, vocabulary: int, parts: list[int]) -> tuple[str, dict[str, Any]]:
     rng = np.random.default_rng(number)
     path = [NATIVE, CHAT, TEXT][number % 3]
     sampling: dict[str, Any] = {
@@ -35,6 +42,8 @@ def random_call(number: int, vocabulary: int) -> tuple[str, dict[str, Any]]:
         sampling["stop"] = [str(word) for word in rng.choice(STOPS, size=int(rng.integers(1, 4)))]
     if rng.random() < 0.4 and sampling.get("stop") != "\ufffd":
         sampling["stop_token_ids"] = rng.integers(vocabulary, size=40).tolist()
+    if rng.random() < 0.4:
+        sampling["logit_bias"] = {str(part): 12.0 for part in parts}
     new, words = int(rng.integers(1, 9)), " ".join(map(str, rng.choice(WORDS, size=int(rng.integers(1, 5)))))
     prompts: Any = words if rng.random() < 0.6 else [words, "x" + words]
     if path == NATIVE:
@@ -89,9 +98,9 @@ def check_openai(path: str, whole: Any, events: list[Any]) -> int:
     return made
 
 
-def check(client: httpx2.Client, number: int, vocabulary: int) -> str:
+def check(client: httpx2.Client, number: int, vocabulary: int, parts: list[int]) -> str:
     """All that one call says in text, for telling what was met."""
-    path, body = random_call(number, vocabulary)
+    path, body = random_call(number, vocabulary, parts)
     found = client.post(path, json=body)
     assert found.status_code == 200, (body, found.text)
     whole, events = found.json(), streamed(client, path, body)
@@ -109,7 +118,8 @@ def check(client: httpx2.Client, number: int, vocabulary: int) -> str:
 def check_many(model: Path, serve: Callable[..., Any], count: int) -> None:
     engine = Engine(EngineConfig(model=str(model), num_blocks=512, batch_invariant=True))
     with serve(engine) as client, ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(lambda number: check(client, number, engine.codec.vocabulary), range(count)))
+        parts, vocabulary = pieces(engine), engine.codec.vocabulary
+        said = list(pool.map(lambda number: check(client, number, vocabulary, parts), range(count)))
     met = "\n".join(said)
     assert "\ufffd" in met, "no character was cut"
     assert '"matched": "\ufffd' in met, "no stop string was half a character"
