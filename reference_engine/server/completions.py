@@ -20,7 +20,15 @@ from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.server.errors import error_body
 from reference_engine.server.meta_info import given
-from reference_engine.server.openai import check_model, check_stream, sampling_name, tokens_told, usage, wire_sampling
+from reference_engine.server.openai import (
+    UsageSoFar,
+    check_model,
+    check_stream,
+    sampling_name,
+    tokens_told,
+    usage,
+    wire_sampling,
+)
 from reference_engine.server.protocol import CompletionBody, read
 from reference_engine.server.worker import Key, Prepared, ServedEngine
 from reference_engine.tokenizer import Codec, without_tokenizer
@@ -100,6 +108,7 @@ class CompletionCall:
         self._places: dict[Key, int] = {key: place for place, key in enumerate(keys)}
         self._logprobs = [_Logprobs(engine.codec) if body.logprobs is not None else None for _ in keys]
         self._answers: list[Answer] = []
+        self._so_far = UsageSoFar(body)
         head = {"id": prepared[0].request.request_id, "created": int(time.time()), "model": engine.config.model}
         self._head = head | {"object": "text_completion"}
 
@@ -136,6 +145,7 @@ class CompletionCall:
         if output.new_text or made or answer is not None:
             choice = self._choice(output.request_id, output.index, output.new_text, made, answer)
             events.append(self._head | {"choices": [choice]})
+        events = self._so_far.added(events, output, len(self._of[output.request_id].prompt.ids))
         if answer is not None:
             self._answers.append(answer)
             if self._usage and len(self._answers) == len(self._places):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -27,7 +28,7 @@ from reference_engine.server.meta_info import answer_meta
 from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, CompletionBody, engine_value, read
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.tensors import read_processor_output
-from reference_engine.server.worker import Prepared, ServedEngine
+from reference_engine.server.worker import Key, Prepared, ServedEngine
 
 
 def read_chat(
@@ -134,6 +135,7 @@ class ChatCall:
         self._choices = prepared.request.sampling.n
         self._started: set[int] = set()
         self._answers: list[Answer] = []
+        self._so_far = UsageSoFar(body)
 
     def reply(self, answers: Sequence[Answer]) -> tuple[int, Mapping[str, Any]]:
         if all(answer.error is not None for answer in answers):
@@ -168,17 +170,22 @@ class ChatCall:
         if output.new_text or output.logprobs:
             logprobs = self._logprobs(output.new_ids, output.logprobs or None)
             events.append(self._chunk(index, {"content": output.new_text}, logprobs=logprobs))
-        return events if answer is None else events + self._last_events(answer)
+        if answer is not None:
+            events.append(self._last_chunk(answer))
+        [prepared] = self.prepared
+        return self._so_far.added(events, output, len(prepared.prompt.ids)) + self._whole_usage()
 
-    def _last_events(self, answer: Answer) -> list[Mapping[str, Any]]:
+    def _last_chunk(self, answer: Answer) -> Mapping[str, Any]:
         self._answers.append(answer)
         last = self._chunk(answer.index, {}, answer.finish_reason, failure=self._failure(answer))
-        events: list[Mapping[str, Any]] = [last | self._evidence([answer])]
+        return last | self._evidence([answer])
+
+    def _whole_usage(self) -> list[Mapping[str, Any]]:
+        """After the last event of the last choice, if it was asked for."""
         options = self._body.stream_options
-        if len(self._answers) == self._choices and options is not None and options.include_usage:
-            whole = {"object": "chat.completion.chunk", "choices": [], "usage": usage(self._answers)}
-            events.append(self._head | whole)
-        return events
+        if len(self._answers) < self._choices or options is None or not options.include_usage:
+            return []
+        return [self._head | {"object": "chat.completion.chunk", "choices": [], "usage": usage(self._answers)}]
 
     def _chunk(
         self, index: int, delta: Mapping[str, Any], reason: str | None = None, *, logprobs: Any = None,
@@ -214,6 +221,22 @@ class ChatCall:
         return {"token": self._codec.name(token), "logprob": one.logprob, "bytes": None, "top_logprobs": top}
 
 
+class UsageSoFar:
+    """``continuous_usage_stats``: how many tokens each choice has got, told in each of its events."""
+
+    def __init__(self, body: ChatBody | CompletionBody) -> None:
+        self._wanted = body.stream_options is not None and body.stream_options.continuous_usage_stats
+        self._made: Counter[Key] = Counter()
+
+    def added(self, events: list[Mapping[str, Any]], output: StepOutput, prompt: int) -> list[Mapping[str, Any]]:
+        """The events of one step of one choice, with its usage if that is wanted."""
+        key = output.request_id, output.index
+        self._made[key] += len(output.new_ids)
+        if not self._wanted:
+            return events
+        return [{**event, "usage": _usage(prompt, self._made[key])} for event in events]
+
+
 def tokens_told(body: ChatBody | CompletionBody, answer: Answer, prepared: Prepared, arrival: float) -> dict[str, Any]:
     """What was asked for of the tokens themselves; None is to be left out."""
     meta = answer_meta(replace(answer, evidence=None), prepared, arrival) | {"output_ids": answer.output_ids}
@@ -226,5 +249,8 @@ def tokens_told(body: ChatBody | CompletionBody, answer: Answer, prepared: Prepa
 def usage(answers: Sequence[Answer]) -> dict[str, int]:
     """Of all choices; a prompt counts once."""
     prompt = sum({answer.request_id: answer.prompt_tokens for answer in answers}.values())
-    completion = sum(answer.completion_tokens for answer in answers)
+    return _usage(prompt, sum(answer.completion_tokens for answer in answers))
+
+
+def _usage(prompt: int, completion: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

@@ -332,6 +332,8 @@ class ResponseFormat(Body):
 
 class StreamOptions(Body):
     include_usage: bool = False
+    continuous_usage_stats: bool = False
+    """``usage`` in every event: of its choice, so far (as vLLM and SGLang have it)."""
 
 
 OPENAI_NAMES = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}

@@ -310,3 +310,21 @@ def test_more_calls_than_allowed_are_turned_away(echo: Any, serve: Any, until: C
         echo.go.set()
         thread.join(20)
         assert client.post("/generate", json={"text": "third"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/chat/completions", {"messages": [HELLO], "n": 2}), ("/v1/completions", {"prompt": ["hé", "abc"], "n": 2})],
+)
+def test_usage_of_every_event_counts_its_choice(client: Client, path: str, body: dict[str, Any]) -> None:
+    options = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+    *chunks, whole, _ = events(client, path, body | options)
+    counts: dict[int, list[int]] = {}
+    for chunk in chunks:
+        usage = chunk["usage"]
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+        counts.setdefault(chunk["choices"][0]["index"], []).append(usage["completion_tokens"])
+    assert all(made == sorted(made) and made[0] <= 1 for made in counts.values())
+    assert sum(made[-1] for made in counts.values()) == whole["usage"]["completion_tokens"]
+    plain, *_ = events(client, path, body | {"stream": True})
+    assert "usage" not in plain
