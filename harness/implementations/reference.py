@@ -42,8 +42,9 @@ from reference_engine.multimodal.placing import PromptPlacer
 from reference_engine.multimodal.prompt import PromptBuilder
 from reference_engine.predict import Predictor
 from reference_engine.sampling_params import SamplingParams
+from reference_engine.server.field_types import read
 from reference_engine.server.native import spread
-from reference_engine.server.protocol import GenerateBody, read
+from reference_engine.server.protocol import GenerateBody
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from reference_engine.server.control import (
     probe,
 )
 from reference_engine.server.errors import ClientGone, error_body, error_response, plain_error_body
+from reference_engine.server.field_types import Body
 from reference_engine.server.keys import KeyRequired
 from reference_engine.server.limits import Limits
 from reference_engine.server.metrics import MetricsPage
@@ -42,7 +43,7 @@ from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
 from reference_engine.server.openapi import ERRORS, EVENTS, body_of, describe_bodies
 from reference_engine.server.predicting import PredictGenerate, answer_predict
-from reference_engine.server.protocol import Body, ChatBody, CompletionBody, GenerateBody
+from reference_engine.server.protocol import ChatBody, CompletionBody, GenerateBody
 from reference_engine.server.seams import ServingSeams, plant_serving
 from reference_engine.server.worker import EngineWorker, ServedEngine
 

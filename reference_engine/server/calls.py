@@ -23,9 +23,9 @@ from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.server.bodies import check_keys, check_structure, read_body
 from reference_engine.server.errors import ClientGone, EngineStopped, error_body, error_response
+from reference_engine.server.field_types import Body
 from reference_engine.server.leniency import TELLS, is_lenient, leniently, told
 from reference_engine.server.limits import Limits
-from reference_engine.server.protocol import Body
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.worker import EngineWorker, Prepared, Run
 

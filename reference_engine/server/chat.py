@@ -17,17 +17,8 @@ from jinja2 import TemplateError
 
 from reference_engine.errors import RequestError
 from reference_engine.server.media import Media
-from reference_engine.server.protocol import (
-    ChatBody,
-    ImagePart,
-    Message,
-    TextPart,
-    Tool,
-    ToolCall,
-    VideoBody,
-    VideoPart,
-    VideoUrlPart,
-)
+from reference_engine.server.messages import ImagePart, Message, TextPart, Tool, ToolCall, VideoPart, VideoUrlPart
+from reference_engine.server.protocol import ChatBody, VideoBody
 from reference_engine.tokenizer import Codec, without_tokenizer
 
 AnyPart = TextPart | ImagePart | VideoPart | VideoUrlPart

@@ -19,6 +19,7 @@ from typing import Any
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.server.errors import error_body
+from reference_engine.server.field_types import read
 from reference_engine.server.meta_info import given
 from reference_engine.server.openai import (
     UsageSoFar,
@@ -29,7 +30,7 @@ from reference_engine.server.openai import (
     usage,
     wire_sampling,
 )
-from reference_engine.server.protocol import CompletionBody, read
+from reference_engine.server.protocol import CompletionBody
 from reference_engine.server.worker import Key, Prepared, ServedEngine
 from reference_engine.tokenizer import Codec, without_tokenizer
 

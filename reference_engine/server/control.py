@@ -14,17 +14,9 @@ from reference_engine.errors import RequestError
 from reference_engine.request import Request
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import ChatPrompts
+from reference_engine.server.field_types import Body, ManyIds, OneIds, TextsField, lists_or_ids, read
+from reference_engine.server.messages import MessagesField, ToolsField
 from reference_engine.server.openai import check_model
-from reference_engine.server.protocol import (
-    Body,
-    ManyIds,
-    MessagesField,
-    OneIds,
-    TextsField,
-    ToolsField,
-    lists_or_ids,
-    read,
-)
 from reference_engine.server.worker import EngineWorker, Prepared, ServedEngine
 from reference_engine.tokenizer import Codec, without_tokenizer
 

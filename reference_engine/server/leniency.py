@@ -14,7 +14,7 @@ from starlette.requests import Request as HttpRequest
 
 from reference_engine.errors import RequestError
 from reference_engine.server.errors import UNKNOWN
-from reference_engine.server.protocol import Body
+from reference_engine.server.field_types import Body
 
 ASKS, TELLS = "x-unknown-fields", "x-ignored-fields"
 MOST_ROUNDS = 64

@@ -21,11 +21,13 @@ from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import ChatPrompts, media_of
 from reference_engine.server.errors import error_body
+from reference_engine.server.field_types import read
 from reference_engine.server.images import Pictures
 from reference_engine.server.limits import Limits
 from reference_engine.server.media import Media
+from reference_engine.server.messages import Message
 from reference_engine.server.meta_info import answer_meta, running_meta
-from reference_engine.server.protocol import GenerateBody, Message, ProcessorOutputBody, read
+from reference_engine.server.protocol import GenerateBody, ProcessorOutputBody
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams, every_field
 from reference_engine.server.tensors import read_processor_output
 from reference_engine.server.worker import Prepared, ServedEngine

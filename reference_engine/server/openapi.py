@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from reference_engine.server.protocol import Body
+from reference_engine.server.field_types import Body
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERROR = {

@@ -19,12 +19,13 @@ from reference_engine.multimodal.placing import Slot
 from reference_engine.predict import image_slots, prediction, video_slots
 from reference_engine.request import Request
 from reference_engine.server.chat import ChatPrompts, chat_ids, media_of
+from reference_engine.server.field_types import read
 from reference_engine.server.images import Pictures
 from reference_engine.server.limits import Limits
 from reference_engine.server.media import Media, Places
 from reference_engine.server.meta_info import given
 from reference_engine.server.native import Prompt, prompt_ids, spread
-from reference_engine.server.protocol import ChatBody, GenerateBody, read
+from reference_engine.server.protocol import ChatBody, GenerateBody
 
 
 class PredictGenerate(GenerateBody):

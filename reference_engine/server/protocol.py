@@ -7,114 +7,36 @@ sampling fields are those of :class:`reference_engine.request.SamplingParams`.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import pydantic
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from reference_engine.sampling_params import SamplingParams
-from reference_engine.server.errors import from_validation
-
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
-LARGEST_INTEGER = 2**63 - 1
-_ID = re.compile(r"-?[0-9]{1,18}")
-
-if TYPE_CHECKING:
-    from reference_engine.sampling_params import SamplingParams as WireSampling
-else:
-    WireSampling = pydantic.dataclasses.dataclass(SamplingParams, config=STRICT, frozen=True)
-
-
-class Body(BaseModel):
-    model_config = STRICT
-
-
-AnyBody = TypeVar("AnyBody", bound=Body)
-
-
-def read(model: type[AnyBody], raw: bytes) -> AnyBody:
-    """The body, or a :class:`RequestError` naming the first field that is wrong."""
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as invalid:
-        raise from_validation(model, invalid) from None
-
-
-def list_or_one(value: Any) -> str:
-    return ":list" if isinstance(value, list) else ":one"
-
-
-def lists_or_ids(value: Any) -> str:
-    return ":lists" if isinstance(value, list) and value and isinstance(value[0], list) else ":ids"
-
-
-def _entry_kind(value: Any) -> str:
-    return ":none" if value is None else list_or_one(value)
-
-
-def _unless_null(choose: Callable[[Any], str]) -> Callable[[Any], str]:
-    return lambda value: ":none" if value is None else choose(value)
-
-
-def _sampling(value: Any) -> Any:
-    """Nulls dropped, one stop string made a list of it, lists made tuples, ids that are keys made numbers."""
-    if not isinstance(value, Mapping):
-        return value
-    given = {name: item for name, item in value.items() if item is not None or name not in SAMPLING_FIELDS}
-    return {name: engine_value(name, item) for name, item in given.items()}
-
-
-def engine_value(name: str, value: Any) -> Any:
-    """A sampling parameter as it came in JSON, as :class:`SamplingParams` holds it."""
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ValueError(f"{name} does not fit in 64 bits")
-    if name == "stop" and isinstance(value, str):
-        return (value,)
-    if name == "logit_bias" and isinstance(value, Mapping):
-        return {int(key) if _ID.fullmatch(str(key)) else key: item for key, item in value.items()}
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _engine_params(value: Any) -> SamplingParams:
-    return SamplingParams(**vars(value))
-
-
-Sampling = Annotated[WireSampling, BeforeValidator(_sampling), AfterValidator(_engine_params)]
-FIRST_ONLY = Field(fail_fast=True)
-"""Of the entries of a list that are wrong the first is told of: a million of them would be a million errors."""
-OneSampling = Annotated[Sampling, Tag(":one")]
-ManySamplings = Annotated[list[Sampling], FIRST_ONLY, Tag(":list")]
-Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
-Ids = Annotated[list[int], FIRST_ONLY]
-OneText = Annotated[str, Tag(":one")]
-ManyTexts = Annotated[list[str], FIRST_ONLY, Tag(":list")]
-FramesPerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotGiven = Annotated[None, Tag(":none")]
-ImageEntry = Annotated[NotGiven | OneText | ManyTexts, Discriminator(_entry_kind)]
-ManyImageEntries = Annotated[list[ImageEntry], FIRST_ONLY, Tag(":list")]
-OneIds = Annotated[Ids, Tag(":ids")]
-ManyIds = Annotated[list[Ids], FIRST_ONLY, Tag(":lists")]
-TextsField = Annotated[NotGiven | OneText | ManyTexts, Discriminator(_unless_null(list_or_one))]
-Rid = Annotated[str, Field(min_length=1, max_length=200)]
-"""A request's name, given by the caller: see ``/abort``."""
-RidsField = Annotated[
-    NotGiven | Annotated[Rid, Tag(":one")] | Annotated[list[Rid], FIRST_ONLY, Tag(":list")],
-    Discriminator(_unless_null(list_or_one)),
-]
+from reference_engine.server.field_types import (
+    FIRST_ONLY,
+    Body,
+    FramesPerSecond,
+    Ids,
+    Integer,
+    ManyIds,
+    ManyImageEntries,
+    ManySamplings,
+    ManyTexts,
+    NotGiven,
+    OneIds,
+    OneSampling,
+    OneText,
+    Rid,
+    RidsField,
+    TextsField,
+    entry_kind,
+    list_or_one,
+    lists_or_ids,
+    unless_null,
+)
+from reference_engine.server.messages import ManyChats, Message, OneChat, ToolsField
 
 
 class VideoBody(Body):
@@ -129,7 +51,7 @@ class VideoBody(Body):
 
 OneVideo = Annotated[VideoBody, Tag(":one")]
 ManyVideos = Annotated[list[VideoBody], FIRST_ONLY, Tag(":list")]
-VideoEntry = Annotated[NotGiven | OneVideo | ManyVideos, Discriminator(_entry_kind)]
+VideoEntry = Annotated[NotGiven | OneVideo | ManyVideos, Discriminator(entry_kind)]
 ManyVideoEntries = Annotated[list[VideoEntry], FIRST_ONLY, Tag(":list")]
 
 
@@ -154,114 +76,6 @@ OneOutput = Annotated[ProcessorOutputBody, Tag(":one")]
 ManyOutputs = Annotated[list[ProcessorOutputBody | None], FIRST_ONLY, Tag(":list")]
 
 
-class TextPart(Body):
-    type: Literal["text"]
-    text: str
-
-
-class ImageUrl(Body):
-    url: str
-    """A data URI or base64."""
-    detail: Literal["auto", "low", "high"] | None = None
-    """Accepted for OpenAI's clients; the checkpoint's own processor decides the size."""
-
-
-class ImagePart(Body):
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-class VideoUrl(Body):
-    url: str
-    """What ``frames`` of ``video_data`` may be as one string."""
-
-
-class VideoUrlPart(Body):
-    type: Literal["video_url"]
-    video_url: VideoUrl
-    fps: FramesPerSecond | None = None
-
-
-class VideoPart(Body):
-    """As Qwen's messages have it."""
-
-    type: Literal["video"]
-    video: Annotated[list[str], FIRST_ONLY]
-    """Frames in order, each as an image's ``url``."""
-    fps: FramesPerSecond | None = None
-
-
-PART_TYPES = ("text", "image_url", "video_url", "video")
-
-
-def _part_kind(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return f":{kind}" if kind in PART_TYPES else None
-
-
-Part = Annotated[
-    Annotated[TextPart, Tag(":text")]
-    | Annotated[ImagePart, Tag(":image_url")]
-    | Annotated[VideoUrlPart, Tag(":video_url")]
-    | Annotated[VideoPart, Tag(":video")],
-    Discriminator(
-        _part_kind,
-        custom_error_type="part_type",
-        custom_error_message=f"A part is an object with a type: {', '.join(PART_TYPES)}",
-    ),
-]
-
-
-class FunctionCall(Body):
-    name: str
-    arguments: str
-    """A JSON object, as text."""
-
-
-class ToolCall(Body):
-    id: str | None = None
-    type: Literal["function"] = "function"
-    function: FunctionCall
-
-
-class Message(Body):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[
-        NotGiven | OneText | Annotated[list[Part], FIRST_ONLY, Tag(":list")], Discriminator(_entry_kind)
-    ] = None
-    """Only an assistant's with ``tool_calls`` may be left out."""
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _fits_its_role(self) -> Message:
-        for name, role in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
-            if getattr(self, name) is not None and self.role != role:
-                raise ValueError(f"{name} is for role {role!r}, not {self.role!r}")
-        if self.content is None and not self.tool_calls:
-            raise ValueError("content is missing")
-        return self
-
-
-class FunctionTool(Body):
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class Tool(Body):
-    type: Literal["function"]
-    function: FunctionTool
-
-
-ToolsField = Annotated[list[Tool], FIRST_ONLY] | None
-MessagesField = Annotated[list[Message], FIRST_ONLY] | None
-OneChat = Annotated[list[Message], FIRST_ONLY, Tag(":messages")]
-ManyChats = Annotated[list[Annotated[list[Message], FIRST_ONLY]], FIRST_ONLY, Tag(":lists")]
-
-
 def _lists_or_messages(value: Any) -> str:
     return ":lists" if lists_or_ids(value) == ":lists" else ":messages"
 
@@ -272,20 +86,20 @@ class GenerateBody(Body):
 
     text: TextsField = None
     """The prompt with special tokens written out, one image placeholder an image."""
-    input_ids: Annotated[NotGiven | OneIds | ManyIds, Discriminator(_unless_null(lists_or_ids))] = None
-    messages: Annotated[NotGiven | OneChat | ManyChats, Discriminator(_unless_null(_lists_or_messages))] = None
+    input_ids: Annotated[NotGiven | OneIds | ManyIds, Discriminator(unless_null(lists_or_ids))] = None
+    messages: Annotated[NotGiven | OneChat | ManyChats, Discriminator(unless_null(_lists_or_messages))] = None
     """A chat, which the checkpoint's template makes the prompt of; media are parts of its messages."""
     tools: ToolsField = None
     """Functions that the chat template tells the model of, as OpenAI writes them."""
-    image_data: Annotated[NotGiven | OneText | ManyImageEntries, Discriminator(_unless_null(list_or_one))] = None
+    image_data: Annotated[NotGiven | OneText | ManyImageEntries, Discriminator(unless_null(list_or_one))] = None
     """Data URIs or base64. For a list of prompts: a list with an entry for each."""
-    video_data: Annotated[NotGiven | OneVideo | ManyVideoEntries, Discriminator(_unless_null(list_or_one))] = None
+    video_data: Annotated[NotGiven | OneVideo | ManyVideoEntries, Discriminator(unless_null(list_or_one))] = None
     """Videos, nested as images are."""
-    processor_output: Annotated[NotGiven | OneOutput | ManyOutputs, Discriminator(_unless_null(list_or_one))] = None
+    processor_output: Annotated[NotGiven | OneOutput | ManyOutputs, Discriminator(unless_null(list_or_one))] = None
     """What a Hugging Face processor made of the prompt already. May stand alone; its ids are the prompt then."""
     rid: RidsField = None
     """The request's own name, for ``/abort``; for a list of prompts, a list. Made up if left out."""
-    sampling_params: Annotated[NotGiven | OneSampling | ManySamplings, Discriminator(_unless_null(list_or_one))] = None
+    sampling_params: Annotated[NotGiven | OneSampling | ManySamplings, Discriminator(unless_null(list_or_one))] = None
     return_logprob: bool = False
     top_logprobs_num: Integer = 0
     """Likeliest tokens to report in each place that has a log-probability."""

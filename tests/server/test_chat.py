@@ -7,7 +7,7 @@ import pytest
 
 from reference_engine import RequestError
 from reference_engine.server.chat import ChatPrompts, media_of
-from reference_engine.server.protocol import ImagePart, Message, TextPart, Tool, VideoPart, VideoUrlPart
+from reference_engine.server.messages import ImagePart, Message, TextPart, Tool, VideoPart, VideoUrlPart
 from reference_engine.tokenizer import TextCodec
 
 IMAGE = ImagePart.model_validate({"type": "image_url", "image_url": {"url": "data:x"}})

@@ -16,10 +16,11 @@ from reference_engine import Request, SamplingParams
 from reference_engine.request import Video
 from reference_engine.server.chat import ChatPrompts
 from reference_engine.server.completions import read_completions
+from reference_engine.server.field_types import SAMPLING_FIELDS
 from reference_engine.server.limits import Limits
 from reference_engine.server.native import read_generate
 from reference_engine.server.openai import read_chat
-from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS
+from reference_engine.server.protocol import OPENAI_NAMES
 from tests.server.conftest import data_uri
 
 LIMITS = Limits()

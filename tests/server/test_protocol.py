@@ -7,9 +7,10 @@ import pytest
 
 from reference_engine import RequestError, SamplingParams
 from reference_engine.server.errors import field_name
+from reference_engine.server.field_types import SAMPLING_FIELDS, read
 from reference_engine.server.native import spread
 from reference_engine.server.openai import chat_sampling
-from reference_engine.server.protocol import OPENAI_NAMES, SAMPLING_FIELDS, ChatBody, GenerateBody, read
+from reference_engine.server.protocol import OPENAI_NAMES, ChatBody, GenerateBody
 
 OTHER = {
     "max_new_tokens": 7, "min_new_tokens": 2, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "min_p": 0.125,
