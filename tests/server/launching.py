@@ -21,6 +21,12 @@ class Running:
     log: Path
     seconds: float
 
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it holds."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def client(self) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import socket
 import threading
@@ -137,7 +136,7 @@ def test_all_of_them_while_others_are_served(model: Path, tmp_path: Path) -> Non
         memory = []
         for _ in range(4):
             everything(client, ids)
-            memory.append(resident(server.process.pid) >> 20)
+            memory.append(server.resident >> 20)
         assert min(later - earlier for earlier, later in pairwise(memory)) < 16, f"MB after each round: {memory}"
         values = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
         assert float(values["assay_running"]) == float(values["assay_waiting"]) == 0
@@ -170,8 +169,3 @@ def everything(client: httpx2.Client, ids: Sequence[list[int]]) -> None:
             ended.set()
         assert not any(wrong), "\n".join(filter(None, wrong))
         assert all(one.result() > 0 for one in asking)
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory, once nothing is being served."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
