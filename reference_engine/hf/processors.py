@@ -5,7 +5,6 @@ video processor where torchvision is installed. Loaded when first asked for.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,9 @@ from transformers.models.qwen2_vl import image_processing_pil_qwen2_vl as qwen2_
 
 from reference_engine.errors import ConfigError
 from reference_engine.hf.library import transformers
+from reference_engine.hf.patch_cutter import PatchCutter, Resize
 from reference_engine.multimodal.placeholders import Grid, Size, VideoSize
 from reference_engine.request import Video
-
-Resize = Callable[[Any, int, int], tuple[int, int]]
-"""An image processor, height and width -> height and width of the image in whole patches."""
 
 
 def _resize_qwen(processor: Any, height: int, width: int) -> tuple[int, int]:
@@ -49,6 +46,8 @@ class PatchProcessor:
         self.cell: int = processor.patch_size * processor.merge_size
         self._resize = resize
         self.values: int = 3 * processor.temporal_patch_size * processor.patch_size**2
+        cutter = PatchCutter(processor, resize)
+        self._cut = cutter.cut if cutter.agrees() else None
 
     def grid(self, size: Size) -> Grid:
         width, height = size
@@ -56,6 +55,8 @@ class PatchProcessor:
         return 1, rows // self.processor.patch_size, columns // self.processor.patch_size
 
     def patches(self, image: Image.Image) -> dict[str, Tensor]:
+        if self._cut is not None and image.mode == "RGB":
+            return self._cut(image)
         return dict(self.processor(images=[image], return_tensors="pt"))
 
 
