@@ -17,7 +17,7 @@ from harness.errors import JobError
 from harness.verdict import INTERRUPTED, NOT_DONE, PASSED
 
 WIDTH_WITHOUT_TERMINAL = 140
-JOB_NAMES = "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, performance."
+JOB_NAMES = "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, equal-to-alone, performance."
 """Written out, so that ``--help`` need not load what the jobs need."""
 
 

@@ -50,6 +50,8 @@ class Prompt:
     """``tokenize(decode(ids))``."""
     spans_per_item: tuple[int, ...] = ()
     """Spans that the workload means each picture to have."""
+    written: tuple[tuple[int, ...], ...] = ()
+    """What each picture's placeholder becomes, in models that write tags around its rows; else empty."""
 
 
 @dataclass(frozen=True)

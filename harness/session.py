@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -24,12 +25,14 @@ from harness.surroundings import git_state, hardware, versions
 from harness.targets import find_target
 from harness.toggles import parse_overrides
 from harness.verdict import Filed, exit_code
+from harness.workloads.chat import markup_of
+from harness.workloads.drift import sentinel_questions
 from reference_engine.errors import ConfigError
 from reference_engine.sentinels import PACKAGED, resolve_model
 
 DEFAULT_MODEL = "sentinel-qwen2.5-vl"
 DEFAULT_DIRECTORY = Path("assay-runs")
-ACCURACY_FLOORS = {DEFAULT_MODEL: 0.9}
+ACCURACY_FLOORS = dict.fromkeys(PACKAGED, 0.9)
 """What each packaged model must answer right; far above what any planted fault leaves."""
 
 
@@ -70,6 +73,7 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
     if wishes.samples is not None and wishes.samples < 1:
         raise UsageError(f"--samples {wishes.samples}: at least 1 is needed")
     target, checkpoint = find_target(wishes.target), find_checkpoint(wishes.model)
+    markup = markup_of(checkpoint)
     target.spell(overrides)
     started = time.monotonic()
     with Recorder(wishes.directory) as recorder, signals_as_interrupts():
@@ -87,6 +91,8 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
             if wishes.accuracy_floor is None
             else wishes.accuracy_floor,
             startup_timeout=wishes.startup_timeout,
+            questions=partial(sentinel_questions, markup=markup),
+            markup=markup,
         )
         record_start(context, wishes, jobs)
         problem = run_jobs(context, jobs)

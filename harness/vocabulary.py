@@ -56,7 +56,8 @@ class Vocabulary:
     @cached_property
     def placeholder(self) -> int:
         """The id that stands for a picture."""
-        return int(self._config.get("image_token_id", self.special("<|image_pad|>")))
+        named = self._config.get("image_token_id")
+        return self.special("<|image_pad|>") if named is None else int(named)
 
     @cached_property
     def joiner(self) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ def observed_drift(prompt: Prompt, seen: Observation) -> int | None:
     """Tokens of the prompt as run, by the target's own usage, beyond those sent, expanded; None if unknown."""
     if not seen.ok or seen.prompt_tokens is None or len(seen.items) != len(prompt.pictures):
         return None
-    return seen.prompt_tokens - len(prompt.ids) - expansion(seen.items)
+    grown = sum(len(ids) - 1 for ids in prompt.written) if prompt.written else expansion(seen.items)
+    return seen.prompt_tokens - len(prompt.ids) - grown
 
 
 def drift_is_exact(setting: str, prompts: Sequence[Prompt], seen: Sequence[Observation]) -> Verdict:

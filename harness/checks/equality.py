@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 
 from harness.checks.identity import first_divergence
 from harness.observation import Observation, Prompt
 from harness.verdict import Verdict
 
 INVARIANT = 2
+ALONE = "in a crowd = alone, bit for bit"
 
 
 def same_tokens(
@@ -49,10 +51,16 @@ def same_tokens(
 
 
 def equal_to_alone(
-    prompts: Sequence[Prompt], alone: Sequence[Observation], crowd: Sequence[Observation], *, source: str
+    prompts: Sequence[Prompt],
+    alone: Sequence[Observation],
+    crowd: Sequence[Observation],
+    *,
+    source: str,
+    exercised: str | None = None,
 ) -> Verdict:
     """Compares ids and log-probabilities with ``==``: any leak between requests, however small, is a bit flip. Only for
-    a target that promises batch invariance; an answer without log-probabilities is not compared.
+    a target that promises batch invariance; an answer without log-probabilities is not compared. ``exercised`` says why
+    the crowd was none, if it was none.
     """
     pairs = [(prompt, a, b) for prompt, a, b in zip(prompts, alone, crowd, strict=True) if a.logprobs or b.logprobs]
     wrong = [
@@ -61,7 +69,7 @@ def equal_to_alone(
         if (at := first_divergence(_all_bits(a), _all_bits(b))) is not None
     ]
     end = partial(
-        Verdict, "in a crowd = alone, bit for bit", invariant=INVARIANT, source=source, figure=len(pairs) - len(wrong),
+        Verdict, ALONE, invariant=INVARIANT, source=source, figure=len(pairs) - len(wrong),
         threshold=len(pairs), evidence={"compared": len(pairs), "wrong": wrong},
     )  # fmt: skip
     if not pairs:
@@ -70,15 +78,18 @@ def equal_to_alone(
         first = wrong[0]
         where = f"{first['request']}, token {first['position']}: alone {first['a']}, in a crowd {first['b']}"
         return end("fail", f"{len(wrong)} of {len(pairs)} answers differ; {where}")
+    if exercised is not None:
+        return end("not_exercised", exercised)
     return end("pass", f"{len(pairs)} of {len(pairs)} answers have the same bits")
 
 
-def _all_bits(seen: Observation) -> list[tuple[int, float]]:
-    return list(zip(seen.output_ids, seen.logprobs, strict=True))
+def _all_bits(seen: Observation) -> list[tuple[int | None, float | None]]:
+    """A token without a log-probability, or the other way round, is a difference too."""
+    return list(zip_longest(seen.output_ids, seen.logprobs))
 
 
 def _bits(seen: Observation, at: int) -> str:
     """Token and exact log-probability at a place, for a reader."""
-    if at >= len(seen.output_ids):
-        return seen.error or "(end)"
+    if at >= min(len(seen.output_ids), len(seen.logprobs)):
+        return seen.error or f"(end of {len(seen.output_ids)} tokens, {len(seen.logprobs)} log-probabilities)"
     return f"{seen.output_ids[at]} at {seen.logprobs[at].hex()}"

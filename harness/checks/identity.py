@@ -27,23 +27,33 @@ class SpanError(ValueError):
     """The spans that a target reports do not fit the ids that it reports."""
 
 
-def collapse(ids: Sequence[int], items: Sequence[ItemSeen], placeholders: Placeholders) -> list[int]:
-    """``ids`` with each item put back to one placeholder. Raises :class:`SpanError` when a span holds anything else."""
+def collapse(
+    ids: Sequence[int], items: Sequence[ItemSeen], placeholders: Placeholders, written: Sequence[Sequence[int]] = ()
+) -> list[int]:
+    """``ids`` with each item put back to one placeholder. Raises :class:`SpanError` when a span holds anything else.
+    ``written`` is what each became, where that is known beforehand.
+    """
     collapsed: list[int] = []
     position = 0
-    for item in items:
+    for number, item in enumerate(items):
         if not item.spans:
             raise SpanError(f"item {item.item} has no span")
-        first, last = item.spans[0][0], item.spans[-1][1]
+        expected = list(written[number]) if written else _written(item, placeholders)
+        first, last = extent(item, expected, placeholders.id)
         if not position <= first <= last < len(ids):
             where = f"outside the {len(ids)} ids or over an earlier item"
             raise SpanError(f"item {item.item} spans {first} to {last}, {where}")
-        expected = _written(item, placeholders)
         if list(ids[first : last + 1]) != expected:
             raise SpanError(f"item {item.item}: positions {first} to {last} hold other ids than a picture's")
         collapsed += [*ids[position:first], placeholders.id]
         position = last + 1
     return [*collapsed, *ids[position:]]
+
+
+def extent(item: ItemSeen, written: Sequence[int], placeholder: int) -> tuple[int, int]:
+    """First and last place of all that an item became, tags around its spans included."""
+    before, after = written.index(placeholder), written[::-1].index(placeholder)
+    return item.spans[0][0] - before, item.spans[-1][1] + after
 
 
 def _written(item: ItemSeen, placeholders: Placeholders) -> list[int]:
@@ -97,7 +107,7 @@ def _compare(
         message = f"{prompt.name}: {len(prompt.pictures)} pictures sent, spans reported for {len(seen.items)}"
         return {"request": prompt.name, "message": message}
     try:
-        collapsed = collapse(ran, seen.items, placeholders)
+        collapsed = collapse(ran, seen.items, placeholders, prompt.written)
     except SpanError as error:
         return {"request": prompt.name, "message": f"{prompt.name}: {error}"}
     at = first_divergence(prompt.ids, collapsed)

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from harness.errors import UsageError
 from harness.jobs.base import Job, JobContext
+from harness.jobs.equal_to_alone import EqualToAlone
 from harness.jobs.performance import Performance
 from harness.jobs.token_drift import TokenDrift
 from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
 
-JOBS: dict[str, type[Job]] = {job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, Performance)}
+JOBS: dict[str, type[Job]] = {
+    job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, EqualToAlone, Performance)
+}
 
 __all__ = ["JOBS", "Job", "JobContext", "find_jobs"]
 

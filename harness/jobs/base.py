@@ -18,7 +18,7 @@ from harness.records import Recorder, public_arguments, public_environment
 from harness.targets.base import Launch, Target
 from harness.verdict import Filed, Verdict
 from harness.vocabulary import Vocabulary
-from harness.workloads.chat import Question
+from harness.workloads.chat import QWEN, Markup, Question
 from harness.workloads.drift import sentinel_questions
 from harness.workloads.multispan import Questioner, sentinel_questioner
 
@@ -42,13 +42,15 @@ class JobContext:
     startup_timeout: float = 90.0
     questions: Callable[[int, int], list[Question]] = sentinel_questions
     questioner: Questioner = sentinel_questioner
+    markup: Markup = QWEN
     filed: list[Filed] = field(default_factory=list)
     seen: dict[tuple[str, str], tuple[list[Prompt], list[Observation]]] = field(default_factory=dict)
     """What each (job, setting) was sent and answered, for a later job that compares with it."""
 
     def __post_init__(self) -> None:
         self.vocabulary = Vocabulary(self.checkpoint)
-        self.placeholders = Placeholders(self.vocabulary.placeholder, self.vocabulary.joiner)
+        joiner = () if self.markup.owns_spans else self.vocabulary.joiner
+        self.placeholders = Placeholders(self.vocabulary.special(self.markup.placeholder), joiner)
 
     def launch(
         self, toggles: Mapping[str, str], *, options: Mapping[str, str] | None = None, plant: str | None = None

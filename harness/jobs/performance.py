@@ -57,7 +57,7 @@ class Performance(Job):
         prompts = [
             replace(prompt, max_new_tokens=NEW_TOKENS, ignore_eos=True)
             for number, question in enumerate(questions)
-            for prompt in [chat_prompt(context.vocabulary, f"load-{number:02d}", question)]
+            for prompt in [chat_prompt(context.vocabulary, f"load-{number:02d}", question, markup=context.markup)]
         ]
         context.record_prompts(self.name, prompts)
         for name in self.compares:

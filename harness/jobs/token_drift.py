@@ -30,7 +30,10 @@ class TokenDrift(Job):
     def run(self, context: JobContext) -> None:
         toggle = TOGGLES["avoid_retokenize"]
         prompts = drift_prompts(
-            context.vocabulary, context.questions(context.samples or SAMPLES, context.seed), context.seed
+            context.vocabulary,
+            context.questions(context.samples or SAMPLES, context.seed),
+            context.seed,
+            context.markup,
         )
         context.record_prompts(self.name, prompts)
         launches = {setting: context.launch({toggle.name: setting}) for setting in toggle.settings}

@@ -19,6 +19,7 @@ from harness.observation import Observation, Prompt
 from harness.targets.base import Launch
 from harness.toggles import TOGGLES
 from harness.verdict import Verdict
+from harness.workloads.chat import chat_prompt
 from harness.workloads.multispan import SLICE_ROWS, multispan_prompts
 
 SAMPLES, WAVE = 40, 8
@@ -30,8 +31,8 @@ class VitBatching(Job):
     name: ClassVar[str] = "vit-batching"
     title: ClassVar[str] = "images encoded one by one, and together across requests"
     about: ClassVar[str] = (
-        "Some pictures are tall: the engine cuts them into bands, and each band is a span of its own in the "
-        "prompt. Requests arrive eight at a time, so that tall and plain pictures of different requests share an "
+        "Some pictures are tall: the engine cuts them into bands (or the model every picture into tiles), each a span "
+        "of its own in the prompt. Requests arrive eight at a time, so that pictures of different requests share an "
         "encoder pass. Sharing it must change nothing: not the rows of any span, not one token of any answer."
     )
     sources: ClassVar[tuple[str, ...]] = ("sglang#25910", "sglang#26442")
@@ -39,7 +40,7 @@ class VitBatching(Job):
     plantable: ClassVar[bool] = True
 
     def run(self, context: JobContext) -> None:
-        prompts = make_prompts(context, self.name)
+        prompts = make_prompts(context, self.name, context.samples or SAMPLES)
         launches = {TOGGLE.off: _launch(context, TOGGLE.off), TOGGLE.on: _launch(context, TOGGLE.on, context.plant)}
         with context.servers(self.name, launches) as servers:
             alone, together = (_ask(context, self.name, servers[setting], prompts) for setting in launches)
@@ -66,7 +67,7 @@ class VitBatchingDrill(Job):
     def run(self, context: JobContext) -> None:
         planted = "planted"
         remembered = context.seen.get((VitBatching.name, TOGGLE.off))
-        prompts = remembered[0] if remembered else make_prompts(context, self.name)
+        prompts = remembered[0] if remembered else make_prompts(context, self.name, context.samples or SAMPLES)
         if remembered:
             context.record_prompts(self.name, prompts)
             for seen in remembered[1]:
@@ -84,11 +85,22 @@ class VitBatchingDrill(Job):
         context.file(self.name, planted_fault_caught(FAULT, inner, expected, source=FAULT_SOURCE))
 
 
-def make_prompts(context: JobContext, job: str) -> list[Prompt]:
-    count = context.samples or SAMPLES
-    prompts = multispan_prompts(context.vocabulary, count, context.seed, questioner=context.questioner)
+def make_prompts(context: JobContext, job: str, count: int) -> list[Prompt]:
+    """Pictures of several spans: of the model's own making, or cut by the engine."""
+    if context.markup.owns_spans:
+        asked = context.questions(count, context.seed)
+        prompts = [
+            chat_prompt(context.vocabulary, f"batch-{i:02d}", q, markup=context.markup) for i, q in enumerate(asked)
+        ]
+    else:
+        prompts = multispan_prompts(context.vocabulary, count, context.seed, questioner=context.questioner)
     context.record_prompts(job, prompts)
     return prompts
+
+
+def slicing(context: JobContext) -> dict[str, str]:
+    """The option that has an engine cut tall pictures, where the model does not cut them itself."""
+    return {} if context.markup.owns_spans else {"slice_rows": str(SLICE_ROWS)}
 
 
 def judge(
@@ -124,7 +136,7 @@ def why_not_shared(prompts: Sequence[Prompt], together: Sequence[Observation]) -
 
 
 def _launch(context: JobContext, setting: str, plant: str | None = None) -> Launch:
-    return context.launch({TOGGLE.name: setting}, options={"slice_rows": str(SLICE_ROWS)}, plant=plant)
+    return context.launch({TOGGLE.name: setting}, options=slicing(context), plant=plant)
 
 
 def _ask(context: JobContext, job: str, server: Server, prompts: Sequence[Prompt]) -> list[Observation]:

@@ -103,7 +103,10 @@ def _diff(job: JobStory, prompt: Event, placeholders: Placeholders) -> Diff | No
     if any(not answer["prompt_ids"] or not all(i["spans"] for i in answer["items"]) for answer in answers.values()):
         return None
     sent = chips_sent(prompt["ids"], placeholders.id, job.token_texts)
-    runs = [chips_run(a["prompt_ids"], items_of(a), placeholders, job.token_texts) for a in answers.values()]
+    runs = [
+        chips_run(a["prompt_ids"], items_of(a), placeholders, job.token_texts, prompt.get("written", ()))
+        for a in answers.values()
+    ]
     rows = [("sent", len(sent)), *((f"run, {setting}", len(run)) for setting, run in zip(answers, runs, strict=True))]
     told = [(setting, a["text"], a["text"].strip() == prompt["expected"]) for setting, a in answers.items()]
     sizes = [[sum(b - a + 1 for a, b in item.spans) for item in items_of(a)] for a in answers.values()]

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from itertools import groupby, pairwise
 from typing import Any
 
-from harness.checks.identity import Placeholders
+from harness.checks.identity import Placeholders, extent
 from harness.observation import ItemSeen
 
 
@@ -53,13 +53,19 @@ def chips_sent(ids: Sequence[int], placeholder: int, texts: Mapping[int, str]) -
 
 
 def chips_run(
-    ids: Sequence[int], items: Sequence[ItemSeen], placeholders: Placeholders, texts: Mapping[int, str]
+    ids: Sequence[int],
+    items: Sequence[ItemSeen],
+    placeholders: Placeholders,
+    texts: Mapping[int, str],
+    written: Sequence[Sequence[int]] = (),
 ) -> list[Chip]:
-    """As :func:`chips_sent`, with each picture's whole stretch, separators between its spans included, as one chip."""
+    """As :func:`chips_sent`, with each picture's whole stretch, what is written around and between its spans included,
+    as one chip.
+    """
     chips: list[Chip] = []
     position = 0
     for number, item in enumerate(items, start=1):
-        first, last = item.spans[0][0], item.spans[-1][1]
+        first, last = extent(item, written[number - 1] if written else [placeholders.id], placeholders.id)
         chips += [Chip(texts.get(token, f"#{token}"), token) for token in ids[position:first]]
         chips.append(Chip(str(number)))
         position = last + 1

@@ -15,34 +15,39 @@ from dataclasses import replace
 
 from harness.observation import Prompt
 from harness.vocabulary import Vocabulary
-from harness.workloads.chat import Question, chat_prompt, chat_text
+from harness.workloads.chat import QWEN, Markup, Question, chat_prompt, chat_text
 
 SYSTEM = ("Describe every picture carefully", "please transcribe the digit", "answer with only what is seen")
 CANONICAL_EVERY = 5
 REPORTED_WORD = "Describe"
+MOST_IMAGES = 3
 
 
-def sentinel_questions(samples: int, seed: int, *, min_images: int = 1, max_images: int = 3) -> list[Question]:
-    """Held-out questions that the sentinels were trained for."""
-    from reference_engine.sentinels.tasks import make_samples
+def sentinel_questions(samples: int, seed: int, markup: Markup = QWEN) -> list[Question]:
+    """Held-out questions on at most three pictures, of the kinds and sizes that the sentinel was trained for."""
+    from reference_engine.sentinels.tasks import Limits, make_samples
 
-    made = make_samples(samples, seed, min_images=min_images, max_images=max_images)
+    trained = markup.architecture
+    limits = replace(trained.limits if trained else Limits(), max_images=MOST_IMAGES)
+    made = make_samples(samples, seed, kinds=trained.kinds if trained else None, limits=limits)
     return [Question(sample.images, sample.question, sample.answer) for sample in made]
 
 
-def drift_prompts(vocabulary: Vocabulary, questions: Iterable[Question], seed: int) -> list[Prompt]:
+def drift_prompts(
+    vocabulary: Vocabulary, questions: Iterable[Question], seed: int, markup: Markup = QWEN
+) -> list[Prompt]:
     rng = random.Random(seed)
-    return [_prompt(vocabulary, number, question, rng) for number, question in enumerate(questions)]
+    return [_prompt(vocabulary, number, question, rng, markup) for number, question in enumerate(questions)]
 
 
-def _prompt(vocabulary: Vocabulary, number: int, question: Question, rng: random.Random) -> Prompt:
+def _prompt(vocabulary: Vocabulary, number: int, question: Question, rng: random.Random, markup: Markup) -> Prompt:
     system = ". ".join([SYSTEM[0], *rng.sample(SYSTEM[1:], k=rng.randrange(len(SYSTEM)))])
     wanted = 0 if number % CANONICAL_EVERY == CANONICAL_EVERY - 1 else rng.randint(1, 4)
-    prompt = chat_prompt(vocabulary, f"drift-{number:02d}", question, system)
+    prompt = chat_prompt(vocabulary, f"drift-{number:02d}", question, system, markup)
     words = vocabulary.encode(system)
     spelled = split_word(vocabulary, words, REPORTED_WORD) if number == 0 else None
     spelled = split_some(vocabulary, words, wanted, rng) if spelled is None else spelled
-    before, after = chat_text(len(question.images), question.question, system).split(system, 1)
+    before, after = chat_text(len(question.images), question.question, system, markup).split(system, 1)
     ids = [*vocabulary.encode(before), *spelled, *vocabulary.encode(after)]
     retokenized = vocabulary.retokenize(ids)
     return replace(prompt, ids=tuple(ids), retokenized=tuple(retokenized), drift=len(retokenized) - len(ids))

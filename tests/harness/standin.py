@@ -46,6 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--chunked-prefill", type=int, default=0)
     parser.add_argument("--encoder-cache", choices=["on", "off"], default="on")
     parser.add_argument("--prefix-cache", choices=["on", "off"], default="on")
+    parser.add_argument("--batch-invariant", choices=["on", "off"], default="off")
     parser.add_argument("--slice-rows", type=int, default=0)
     parser.add_argument("--plant", choices=["F1-01"])
     parser.add_argument("--allow-plant", action="store_true")
@@ -57,6 +58,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--grandchild", type=Path, help="start a process that sleeps, write its id here")
     parser.add_argument("--wrong-rows", action="store_true", help="report one encoder row too few for every span")
     parser.add_argument("--drops-last-id", action="store_true", help="run prompts without their last token")
+    parser.add_argument("--neighbours-count", action="store_true", help="log-probabilities depend on the batch")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before the first token")
     parser.add_argument("--delay-when", default="", help="only with this vit-batching setting")
     return parser.parse_args(argv)
@@ -160,6 +162,9 @@ class Engine:
             "completion_tokens": len(output),
             "finish_reason": {"type": "stop"},
         }
+        if body.get("return_logprob"):
+            leak = job.batch * 1e-16 if self.options.neighbours_count else 0.0
+            meta["output_token_logprobs"] = [[-0.1 - leak, token, None] for token in output]
         if body.get("return_evidence"):
             meta["evidence"] = self.evidence(job, prompt, spans)
         return 200, {"text": digits, "output_ids": output, "meta_info": meta}
@@ -194,7 +199,8 @@ class Engine:
                 sum((1 + place % 3) * cell for place, cell in enumerate(job_item.rows)),
                 len(job_item.rows),
             ]
-        return {"prompt_ids": prompt, "items": items, "toggles": {}, "encoder_batch": job.batch}
+        toggles = {"batch_invariant": {"acted": self.options.batch_invariant == "on"}}
+        return {"prompt_ids": prompt, "items": items, "toggles": toggles, "encoder_batch": job.batch}
 
 
 def handler_for(engine: Engine) -> type[BaseHTTPRequestHandler]:

@@ -44,5 +44,18 @@ def test_a_refusal_in_a_crowd_is_not_equal_to_an_answer_alone() -> None:
     assert (verdict.status, verdict.message[-2:]) == ("fail", "no")
 
 
+def test_a_missing_log_probability_is_a_difference() -> None:
+    alone, crowd = answer(logprobs=(-0.25, -0.5)), answer(logprobs=(-0.25,))
+    verdict = equal_to_alone([prompt()], [alone], [crowd], source="s")
+    assert verdict.status == "fail"
+    assert "in a crowd (end of 2 tokens, 1 log-probabilities)" in verdict.message
+
+
+def test_a_crowd_of_one_is_not_exercised() -> None:
+    same = [answer(logprobs=(-0.25, -0.5))]
+    verdict = equal_to_alone([prompt()], same, same, source="s", exercised="nobody was there")
+    assert (verdict.status, verdict.message) == ("not_exercised", "nobody was there")
+
+
 def test_without_log_probabilities_nothing_is_compared() -> None:
     assert equal_to_alone([prompt()], [answer()], [answer()], source="s").status == "not_exercised"

@@ -15,6 +15,16 @@ def test_collapse_undoes_a_picture_of_several_spans() -> None:
     assert collapse(ids, items, PLACEHOLDERS) == [1, PAD, 5, PAD]
 
 
+def test_collapse_takes_out_the_tags_that_a_model_writes() -> None:
+    written = [[50, PAD, PAD, 51, PAD, 52], [50, PAD, 52]]
+    items = [ItemSeen(0, ((2, 3), (5, 5)), (2, 1)), ItemSeen(1, ((8, 8),), (1,))]
+    ids = [1, *written[0], *written[1], 2]
+    assert collapse(ids, items, Placeholders(PAD), written) == [1, PAD, PAD, 2]
+    ids[4] = 53
+    with pytest.raises(SpanError):
+        collapse(ids, items, Placeholders(PAD), written)
+
+
 @pytest.mark.parametrize(
     ("ids", "spans"),
     [

@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import LaunchError, TargetDied, UsageError
 from harness.jobs import JobContext, find_jobs, performance
+from harness.jobs.equal_to_alone import EqualToAlone
 from harness.jobs.performance import Performance
 from harness.jobs.token_drift import TokenDrift
 from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
@@ -93,6 +94,35 @@ def test_batching_that_never_shares_a_pass_is_not_exercised(make_context: MakeCo
     assert statuses(context)["cross_request = per_item, token for token"] == "not_exercised"
 
 
+def test_a_crowd_that_changes_nothing_passes(make_context: MakeContext) -> None:
+    context = make_context()
+    EqualToAlone().run(context)
+    [filed] = context.filed
+    assert (filed.verdict.status, filed.verdict.figure) == ("pass", 32)
+
+
+def test_neighbours_that_change_one_bit_are_seen(make_context: MakeContext) -> None:
+    context = make_context({"*": ["--neighbours-count"]}, samples=8)
+    EqualToAlone().run(context)
+    [filed] = context.filed
+    assert filed.verdict.status == "fail"
+    assert "token 0: alone" in filed.verdict.message
+
+
+def test_a_crowd_that_is_none_or_promises_nothing_is_not_exercised(make_context: MakeContext) -> None:
+    for flags, words in (
+        (["--vit-batching", "per_item"], "no encoder pass held pictures of two requests"),
+        (["--batch-invariant", "off"], "no answer says that batch_invariant acted"),
+    ):
+        context = make_context({"*": flags}, samples=8)
+        EqualToAlone().run(context)
+        [filed] = context.filed
+        assert (filed.verdict.status, filed.verdict.message) == ("not_exercised", words)
+    context.target.spellings = {}
+    EqualToAlone().run(context)
+    assert "stand-in has no batch_invariant" in context.filed[-1].verdict.message
+
+
 def test_rows_one_short_are_seen(make_context: MakeContext) -> None:
     context = make_context({"cross_request": ["--wrong-rows"]}, samples=8)
     VitBatching().run(context)
@@ -130,8 +160,9 @@ def test_death_at_start_leaves_no_other_server(make_context: MakeContext) -> Non
 
 
 def test_jobs_are_found_by_name() -> None:
-    assert [job.name for job in find_jobs([])] == ["token-drift", "vit-batching", "vit-batching-drill", "performance"]
-    assert [job.name for job in find_jobs([], plant="F1-01")] == ["vit-batching"]
+    names = ["token-drift", "vit-batching", "vit-batching-drill", "equal-to-alone", "performance"]
+    assert [job.name for job in find_jobs([])] == names
+    assert [job.name for job in find_jobs([], plant="F1-01")] == ["vit-batching", "equal-to-alone"]
     with pytest.raises(UsageError, match="unknown job 'tokendrift'; known: token-drift"):
         find_jobs(["tokendrift"])
     with pytest.raises(UsageError, match="those that do: vit-batching"):
