@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +30,7 @@ from harness.implementations.base import (
     Unsupported,
     WindowPositions,
 )
+from property_tests.failing import KEPT, kept, last_failing, try_first, watch
 from property_tests.known_failures import known_failures
 from property_tests.outcomes import Asked, Outcomes
 from property_tests.profiles import load_default
@@ -51,16 +53,36 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Expect the known failures of this very version; strictly, so that a mended one asks to be taken off the list."""
-    mine = [item for item in items if item.path.parent == HERE]
+    mine = [item for item in items if isinstance(item, pytest.Function) and item.path.parent == HERE]
     if not mine:
         return
     judged = under_test(config)
-    known = known_failures(judged.name, judged.version)
+    known, regressions = known_failures(judged.name, judged.version), kept()
+    for property_, name in {(item.obj, f"{item.path.name}::{item.originalname}") for item in mine}:
+        if hasattr(property_, "hypothesis"):
+            watch(property_)
+            try_first(property_, regressions.get(name, []))
     for item in mine:
         whole = f"{item.path.name}::{item.name}"
         if failure := known.get(whole) or known.get(whole.partition("[")[0]):
             reason = f"known in {failure.implementation} {failure.version}: {failure.told}"
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside an unexpected failure: a script that shows it alone."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        failing = last_failing(item.path.name, item.obj, list(item.funcargs))
+        if failing:
+            option = item.config.getoption
+            script = failing.script(option("--implementation"), option("--plant"), option("--implementation-python"))
+            report.sections.append(("Reproduction, as a script of its own", script))
+            if option("--keep-failures"):
+                with KEPT.open("a", encoding="utf-8") as file:
+                    file.write(failing.entry())
+    return report
 
 
 def under_test(config: pytest.Config) -> Implementation:

@@ -33,6 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--outcomes", default=None, metavar="FILE", help="write what each property said, one JSON line each"
     )
+    group.addoption(
+        "--store-baseline", action="store_true", help="keep this run's multiples of the calibration loop (benchmarks)"
+    )
+    group.addoption("--keep-failures", action="store_true", help="add failing examples to the suite's regressions.toml")
 
 
 @pytest.hookimpl(tryfirst=True)

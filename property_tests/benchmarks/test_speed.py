@@ -1,8 +1,8 @@
 """Times of the pure functions on prompts of a realistic size. A default run only checks that they work at that size.
 
-``pytest property_tests/benchmarks --benchmark-enable -n0`` measures; ``--benchmark-autosave`` keeps the figures,
-``--benchmark-compare`` compares with the last ones kept. Figures hold the crossing to plain lists, so they compare
-versions of one implementation, not what a step of an engine costs.
+``pytest property_tests/benchmarks --benchmark-enable -n0`` measures, and tells each time as a multiple of a calibration
+loop beside the multiple that was stored (:mod:`property_tests.benchmarks.conftest`). Figures hold the crossing to plain
+lists, so they compare versions of one implementation, not what a step of an engine costs.
 """
 
 from __future__ import annotations
