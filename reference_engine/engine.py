@@ -14,15 +14,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from reference_engine.config import EngineConfig
-from reference_engine.encoder_cache import Entry, count_rows
-from reference_engine.encoder_stream import Pending, choose_encoder_stream
+from reference_engine.encoder_cache import count_rows
+from reference_engine.encoder_passes import EncoderPasses
+from reference_engine.encoder_stream import choose_encoder_stream
 from reference_engine.errors import RequestError
 from reference_engine.evidence import build_evidence
 from reference_engine.faults import plant
@@ -35,7 +36,7 @@ from reference_engine.logprobs import check_start
 from reference_engine.model_runner import ModelRunner
 from reference_engine.multimodal.mrope import positions_digest
 from reference_engine.multimodal.placing import PlacingSeams, PromptPlacer, prompt_field
-from reference_engine.multimodal.prompt import PreparedItem, PreparedPrompt, PromptBuilder, PromptSeams
+from reference_engine.multimodal.prompt import PreparedPrompt, PromptBuilder, PromptSeams
 from reference_engine.parallel.driver import WorkerLost
 from reference_engine.prefix_cache import KeyChain
 from reference_engine.request import Answer, FinishReason, Request, StepOutput
@@ -45,16 +46,6 @@ from reference_engine.scheduler import Chunk, Scheduler
 from reference_engine.vision import VisionStage
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Encoding:
-    """An encoder pass under way, and the cache entries that it fills. An entry that nobody wants any more is filled for
-    nobody.
-    """
-
-    entries: list[Entry]
-    pending: Pending
 
 
 class Engine:
@@ -75,10 +66,10 @@ class Engine:
         self.prompts = PromptBuilder(placer, self.seams.part(PromptSeams))
         encode = partial(self.seams.encode_pass, loaded.encode)
         self.vision = VisionStage(encode, config.vit_batching, self.seams.split_rows)
-        self.encoder_stream = choose_encoder_stream(config.device, overlap=config.encoder_overlap)
-        self._encoding: list[Encoding] = []
         self._close = loaded.close
         self.scheduler = Scheduler(config, self.cache, self.seams)
+        stream = choose_encoder_stream(config.device, overlap=config.encoder_overlap)
+        self.passes = EncoderPasses(self.vision, stream, self.scheduler.rows, self.prompts, self.seams.is_pending)
         recorder = choose_recorder(config.device) if config.cuda_graph else None
         self.runner = ModelRunner(loaded.decoder, self.cache, loaded.backend, self.seams, recorder)
         self._live: dict[str, list[LiveRequest]] = {}
@@ -197,10 +188,10 @@ class Engine:
 
         Raises :class:`~reference_engine.parallel.driver.WorkerLost` once a process that shares the model is gone."""
         self.scheduler.admit()
-        self._start_encoding()
+        self.passes.start(self.scheduler.running)
         self._take_encoded()
         chunks = self.scheduler.schedule()
-        while not chunks and self._encoding:
+        while not chunks and self.passes.under_way:
             self._take_encoded(wait=True)
             chunks = self.scheduler.schedule()
         if chunks:
@@ -258,30 +249,9 @@ class Engine:
             **{key: self._counts[key] for key in (finished_key(r) for r in ("stop", "length", "abort", "error"))},
         }
 
-    def _start_encoding(self) -> None:
-        """A pass over all images that something running has still to lay and that none is under way for."""
-        under_way = {entry for encoding in self._encoding for entry in encoding.entries}
-        fresh: dict[Entry, PreparedItem] = {}
-        for live in self.scheduler.running:
-            lacking = {i: entry for i, entry in live.pins.items() if self.seams.is_pending(entry)}
-            new = {entry: i for i, entry in lacking.items() if entry not in under_way and entry not in fresh}
-            if new and not live.has_pixels:
-                live.prompt = self.prompts.with_pixels(live.request, live.prompt)
-            fresh |= {entry: live.prompt.items[i] for entry, i in new.items()}
-        if fresh:
-            items = list(fresh.values())
-            pending = self.encoder_stream.start(lambda: self.vision.encode([items])[0])
-            self._encoding.append(Encoding(list(fresh), pending))
-
     def _take_encoded(self, *, wait: bool = False) -> None:
-        """Rows that have come; with ``wait`` those that were started first, however long they take. An item's error
-        ends every request that has it.
-        """
-        ready = [e for i, e in enumerate(self._encoding) if (wait and i == 0) or e.pending.ready()]
-        self._encoding = [e for e in self._encoding if e not in ready]
-        for encoding in ready:
-            for entry, part in zip(encoding.entries, encoding.pending.result(), strict=True):
-                self.scheduler.rows.fill(entry, part)
+        """Rows that have come (see :meth:`EncoderPasses.take`). An item's error ends every request that has it."""
+        self.passes.take(wait=wait)
         for live in [live for live in self.scheduler.running if live.needs_rows and not live.awaits_encoder]:
             wrong = live.take_rows()
             live.mark("encoded")
@@ -293,7 +263,7 @@ class Engine:
         """The forward pass and what follows from it. If the pass itself fails, so do the requests in it."""
         for chunk in chunks:
             chunk.live.mark("scheduled")
-        if self._encoding:
+        if self.passes.under_way:
             for live in self.scheduler.running:
                 live.overlapped += live.awaits_encoder
         sampling = self.seams.sampling_order(chunks)

@@ -47,11 +47,11 @@ def later(lively: Any) -> Any:
 
     def make(steps: int) -> tuple[Engine, Later]:
         engine.flush_cache()
-        engine.encoder_stream = Later(steps)
-        return engine, engine.encoder_stream
+        engine.passes.stream = Later(steps)
+        return engine, engine.passes.stream
 
     yield make
-    engine.encoder_stream = AtOnce()
+    engine.passes.stream = AtOnce()
 
 
 def text_and_images(make_case: Any, picture: Any) -> tuple[Any, Any]:
