@@ -70,6 +70,7 @@ def create_app(engine: ServedEngine, limits: Limits, key: str | None = None) -> 
         desk.close()
 
     app = FastAPI(title="Assay reference engine", lifespan=lifespan, docs_url=None, redoc_url=None, responses=ERRORS)
+    app.state.abort_all = partial(worker.abort, None)
     prompts = ChatPrompts(engine.codec)
     _add_answers(app, engine, desk, limits, seams, prompts)
     _add_control(app, engine, worker, desk, limits, prompts)

@@ -2,11 +2,12 @@
 
 The address is taken before the model is loaded, so a port in use is known at once and ``--port 0`` has no race. Nothing
 is accepted until the engine is ready; then one line says so. SIGTERM and SIGINT stop accepting, let running requests
-end for a while, abort the rest, and end the engine's thread.
+end for a while, abort the rest, whose clients get what was made so far, and end the engine's thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import signal
@@ -20,6 +21,8 @@ import uvicorn
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
+LAST_WORDS_SECONDS = 3
+"""What answers that were aborted have to reach their clients, before connections are cut."""
 
 
 class ListenError(OSError):
@@ -72,14 +75,16 @@ class Listener:
         return ListenError(f"cannot listen on {self._named}: {error.strerror or error}")
 
 
-def serve(app: Any, listener: Listener, *, drain_seconds: int, ready: Callable[[], str]) -> int:
-    """Exit code: 0, or 130 after SIGINT."""
+def serve(
+    app: Any, listener: Listener, *, drain_seconds: int, ready: Callable[[], str], abort: Callable[[], object]
+) -> int:
+    """Exit code: 0, or 130 after SIGINT. ``abort`` ends all requests that run."""
     listener.listen()
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=drain_seconds,
+        timeout_graceful_shutdown=drain_seconds + LAST_WORDS_SECONDS,
     )  # fmt: skip
-    server = _Server(config, lambda: f"assay-engine ready on {listener.url} {ready()}")
+    server = _Server(config, lambda: f"assay-engine ready on {listener.url} {ready()}", drain_seconds, abort)
     server.run(sockets=[listener.socket])
     return 130 if server.ended_by == signal.SIGINT else 0
 
@@ -87,14 +92,24 @@ def serve(app: Any, listener: Listener, *, drain_seconds: int, ready: Callable[[
 class _Server(uvicorn.Server):
     """uvicorn, which says when it is ready, and which returns after a signal instead of raising it again."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], str]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], str], drain_seconds: int, abort: Callable[[], object]
+    ) -> None:
         super().__init__(config)
+        self._drain_seconds, self._abort = drain_seconds, abort
         self._ready = ready
         self.ended_by: int | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         print(self._ready(), file=sys.stderr, flush=True)  # noqa: T201
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        aborting = asyncio.get_running_loop().call_later(self._drain_seconds, self._abort)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            aborting.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -258,13 +258,17 @@ def _ends_by_signal(running: Running, client: httpx2.Client) -> None:
     long = {"text": prompt(0), "sampling_params": {"max_new_tokens": 3900, "ignore_eos": True}, "stream": True}
     short = {"text": prompt(0), "sampling_params": {"max_new_tokens": 3, "ignore_eos": True}}
     with client.stream("POST", "/generate", json=long) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()
+        next(lines)
         found: list[httpx2.Response] = []
         asking = threading.Thread(target=lambda: found.append(client.post("/generate", json=short)))
         asking.start()
         time.sleep(0.05)
         running.process.send_signal(signal.SIGTERM)
         asking.join(20)
+        *_, last, _, done, _ = lines
+        assert done == "data: [DONE]"
+        assert json.loads(last.removeprefix("data: "))["meta_info"]["finish_reason"] == {"type": "abort"}
         assert running.process.wait(20) == 0
     assert [answer.status_code for answer in found] == [200]
     with pytest.raises(ProcessLookupError):
