@@ -103,19 +103,27 @@ def _check_count(count: int, field: str, most: int) -> None:
 
 def _animated(source: str, field: str, pictures: Pictures) -> list[Image.Image]:
     image = pictures.opened(source, field, ANIMATED)
-    try:
-        count = getattr(image, "n_frames", 1)
-    except Exception as error:  # readers raise whatever their format's library raises
-        raise RequestError(field, f"its frames cannot be counted ({type(error).__name__})") from None
-    _check_count(count, field, pictures.config.max_video_frames)
-    return [_shown(image, j, field, pictures) for j in range(count)]
+    most = pictures.config.max_video_frames
+    if image.format != "GIF":  # to count a GIF's frames is to read it all, however many there are
+        _check_count(getattr(image, "n_frames", 1), field, most)
+    frames: list[Image.Image] = []
+    while (frame := _shown(image, len(frames), field, pictures)) is not None:
+        if len(frames) == most:
+            raise RequestError(field, f"more than {most} frames; from 1 to {most}", status=413)
+        frames.append(frame)
+    return frames
 
 
-def _shown(image: Image.Image, number: int, field: str, pictures: Pictures) -> Image.Image:
-    """Frame ``number`` as it is shown, with what earlier frames left standing."""
+def _shown(image: Image.Image, number: int, field: str, pictures: Pictures) -> Image.Image | None:
+    """Frame ``number`` as it is shown, with what earlier frames left standing. None after the last."""
     pictures.check(image, field)
     try:
         image.seek(number)
+    except EOFError:
+        return None
+    except Exception as error:  # readers raise whatever their format's library raises
+        raise RequestError(field, f"frame {number} cannot be read ({type(error).__name__})") from None
+    try:
         frame = image.copy()
     except Exception as error:
         raise RequestError(field, f"frame {number} cannot be decoded ({type(error).__name__})") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dataclasses import field as declared
 from typing import Any
 
-from tests.server.hostile_pictures import pictures, plain, saved
+from tests.server.hostile_pictures import gif_of_many, pictures, plain, saved
 
 GENERATE, CHAT, COMPLETIONS = "/generate", "/v1/chat/completions", "/v1/completions"
 SLOT = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -67,6 +67,7 @@ def _sources() -> Iterator[Case]:
     for name, frames in {
         "none": [], "not a picture": ["AAAA"], "null": None, "many": [PICTURE] * 600,
         "mp4": "data:video/mp4;base64,AAAA", "jpeg of nothing": "data:video/jpeg;base64,,,,",
+        "300000 in a GIF": base64.b64encode(gif_of_many()).decode(),
     }.items():  # fmt: skip
         body = {"text": "<|video_pad|>", "video_data": [{"frames": frames, "fps": 2}]}
         yield Case(f"frames: {name}", GENERATE, body, refused=True)

@@ -156,6 +156,12 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "gif of many large frames", saved(frames[0], "gif", save_all=True, append_images=frames * 4)
 
 
+def gif_of_many() -> bytes:
+    """Frames of one pixel, in six megabytes."""
+    frame = b",\0\0\0\0\1\0\1\0\0\2\2D\1\0"
+    return b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + frame * 300_000 + b";"
+
+
 def png(
     rows: bytes, width: int, height: int, *, depth: int = 8, colours: int = 2, interlace: int = 0, before: bytes = b""
 ) -> bytes:

@@ -73,6 +73,7 @@ def test_what_is_wrong_with_frames_is_named(uri: Uri) -> None:
         ([], 400, "", "0 frames; from 1 to 8"),
         ([good] * 9, 413, "", "9 frames; from 1 to 8"),
         (many, 413, "", "9 frames; from 1 to 8"),
+        (animated("gif", [frame(i, (4, 4)) for i in range(9)]), 413, "", "more than 8 frames"),
         ("data:video/jpeg;base64," + ",".join(["aGk="] * 9), 413, "", "9 frames; from 1 to 8"),
         ("data:video/jpeg;base64,aGk=,", 400, "", "not an image"),
         ([good, "aGk="], 400, "[1]", "not an image"),
