@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Part of the directory's name: raise it whenever what is written changes."""
 NAMES = {
     "random-qwen2-vl": "qwen2_vl",

@@ -178,6 +178,7 @@ def internvl_config(tokenizer: Any) -> Any:
         vision_config={**TOWER, "image_size": [56, 56], "patch_size": [14, 14]},
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=4,
+        tie_word_embeddings=False,
     )
 
 
@@ -323,7 +324,9 @@ def kimi_config(tokenizer: Any) -> Any:
     }  # fmt: skip
     names = {"image_token_id": "<|media_pad|>", "video_token_id": "<|kimi_k25_video_placeholder|>"}
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
-    return hf.Kimi_K25Config(text_config=decoder, vision_config=vision, projection_hidden_size=32, **ids)
+    return hf.Kimi_K25Config(
+        text_config=decoder, vision_config=vision, projection_hidden_size=32, tie_word_embeddings=False, **ids
+    )
 
 
 def kimi_processor(tokenizer: Any) -> Any:

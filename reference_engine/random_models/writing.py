@@ -37,7 +37,8 @@ def enliven(model: Any, generator: torch.Generator) -> None:
     """Weights by which each value of a layer's output is about as large as its inputs, and a head that decides."""
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
-            scale = parameter[0].numel() ** -0.5
+            inputs = parameter.shape[-1] if ".experts." in name else parameter[0].numel()  # experts stand in a stack
+            scale = inputs**-0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
         elif name.endswith("A_log"):
             parameter.fill_(-3.0)  # states that last: by default they are forgotten within a token or two

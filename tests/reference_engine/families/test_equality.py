@@ -43,6 +43,12 @@ def test_answers_depend_on_the_picture(looking_family: Any, noise: Any) -> None:
     assert abs(other.logprobs[0] - right.logprobs[0]) > 30 * TOLERANCE
 
 
+def test_answers_are_not_all_the_same(family: Any) -> None:
+    """Guards this module against models that repeat themselves: a wrong token would go unseen."""
+    tokens = [token for _, right in family.cases(FEW) for token in right.ids]
+    assert len(set(tokens)) > len(tokens) / 3, tokens
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("vit_batching", ["per_item", "cross_request"])
