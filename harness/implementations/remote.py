@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.implementations.base import Expansion, Implementation, Positions, Refusal, Row, Span, Unsupported
+from harness.implementations.base import Expansion, Implementation, Positions, Refusal, Row, Segment, Span, Unsupported
 
 WORKERS = Path(__file__).with_name("workers")
 
@@ -94,6 +94,13 @@ def _positions(worker: Worker, *arguments: Any) -> Positions:
     return Positions(rows, delta)
 
 
+def _segments(worker: Worker, family: str, segments: Sequence[Segment], padding: int) -> Positions:
+    """Padding stays here: the engines take one prompt at a time."""
+    told = [[part.kind, part.length, part.grid, part.seconds] for part in segments]
+    rows, delta = worker.call("place_segments", family, told)
+    return Positions(rows, delta)
+
+
 def _window(worker: Worker, positions: Positions, start: int, stop: int) -> list[list[int]]:
     return list(worker.call("window_positions", positions.rows, positions.delta, start, stop))
 
@@ -114,7 +121,7 @@ def _spans(spans: Sequence[Sequence[Sequence[int]]]) -> list[list[Span]]:
 
 _TRANSLATED: dict[str, Callable[..., Any]] = {
     "expand_ids": _expand, "find_offsets": _offsets, "place_positions": _positions, "window_positions": _window,
-    "split_rows": _split,
+    "place_segments": _segments, "split_rows": _split,
 }  # fmt: skip
 
 
@@ -125,4 +132,5 @@ def remote_implementation(name: str, python: str) -> Implementation:
         offer: partial(_TRANSLATED[offer], worker) if offer in _TRANSLATED else partial(worker.call, offer)
         for offer in worker.greeting["offers"]
     }
-    return Implementation(name=name, version=worker.greeting["version"], **offered)
+    families = worker.greeting["families"]
+    return Implementation(name=name, version=worker.greeting["version"], families=families, **offered)

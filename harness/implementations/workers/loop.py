@@ -1,9 +1,9 @@
 """``python loop.py FUNCTIONS`` in an engine's own environment: answers one JSON line for each JSON line it reads.
 
 FUNCTIONS is a file beside this one whose public functions are the engine's, translated to plain lists. Its ``VERSION``
-and the names in its ``OFFERS`` are the first line written. A call is ``{"call": name, "arguments": [...]}``; the answer
-is ``{"value": ...}``, ``{"refused": message}`` where the engine said no in its own words, or ``{"unsupported":
-message}``. Whatever the engine prints goes to standard error, so that it never mixes with answers.
+and the names in its ``OFFERS`` and ``FAMILIES`` are the first line written. A call is ``{"call": name, "arguments":
+[...]}``; the answer is ``{"value": ...}``, ``{"refused": message}`` where the engine said no in its own words, or
+``{"unsupported": message}``. Whatever the engine prints goes to standard error, so that it never mixes with answers.
 
 Needs nothing but the standard library, and imports nothing of Assay's: the two environments never meet.
 """
@@ -37,7 +37,9 @@ def main(name: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     functions = importlib.import_module(name)
-    answers.write(json.dumps({"version": functions.VERSION, "offers": list(functions.OFFERS)}) + "\n")
+    families = getattr(functions, "FAMILIES", {})
+    greeting = {"version": functions.VERSION, "offers": list(functions.OFFERS), "families": families}
+    answers.write(json.dumps(greeting) + "\n")
     answers.flush()
     for line in sys.stdin:
         answers.write(json.dumps(answer(functions, line)) + "\n")

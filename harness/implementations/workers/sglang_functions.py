@@ -29,8 +29,9 @@ from sglang.srt.multimodal.processors.base_processor import BaseMultimodalProces
 VERSION = version("sglang")
 OFFERS = (
     "expand_ids", "find_offsets", "pad_ids", "place_positions", "window_positions", "split_rows", "chunk_rows",
-    "item_key", "spread_batch",
+    "item_key", "spread_batch", "place_segments",
 )  # fmt: skip
+FAMILIES = {"place_segments": ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]}
 TEXT, IMAGE, VIDEO, VISION_START = 1, 900_001, 900_002, 900_003
 HASH_SPACE = 1 << 20
 
@@ -76,6 +77,27 @@ def place_positions(length, spans, grids, merge_size):
         spatial_merge_size=merge_size, image_token_id=IMAGE, video_token_id=VIDEO,
         vision_start_token_id=VISION_START, model_type="qwen2_5_vl", tokens_per_second=2,
         input_ids=torch.tensor([ids]), image_grid_thw=torch.tensor(grids) if grids else None,
+    )  # fmt: skip
+    return [positions[:, 0].tolist(), int(delta)]
+
+
+def place_segments(family, segments):
+    """``get_rope_index`` with a vision start as the last token of the text before each image and video."""
+    ids, grids, seconds = [], {"image": [], "video": []}, []
+    for kind, length, grid, step in segments:
+        if kind == "text":
+            ids += [TEXT] * length
+            continue
+        ids[-1] = VISION_START
+        ids += [IMAGE if kind == "image" else VIDEO] * length
+        grids[kind].append(grid)
+        seconds += [step] if kind == "video" else []
+    positions, delta = get_rope_index(
+        spatial_merge_size=2, image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=VISION_START,
+        model_type=family, tokens_per_second=2, input_ids=torch.tensor([ids]),
+        image_grid_thw=torch.tensor(grids["image"]) if grids["image"] else None,
+        video_grid_thw=torch.tensor(grids["video"]) if grids["video"] else None,
+        second_per_grid_ts=torch.tensor(seconds) if seconds else None,
     )  # fmt: skip
     return [positions[:, 0].tolist(), int(delta)]
 

@@ -14,12 +14,17 @@ import torch
 from loop import Unsupported
 from vllm.model_executor.layers.rotary_embedding import MRotaryEmbedding
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
 from vllm.multimodal.hasher import MultiModalHasher
 from vllm.multimodal.inputs import PlaceholderRange
 from vllm.multimodal.processing import processor as processing
 
 VERSION = version("vllm")
-OFFERS = ("expand_ids", "find_offsets", "place_positions", "window_positions", "item_key", "chunk_rows")
+OFFERS = (
+    "expand_ids", "find_offsets", "place_positions", "window_positions", "item_key", "chunk_rows", "place_segments",
+)  # fmt: skip
+FAMILIES = {"place_segments": ["qwen2_vl", "qwen2_5_vl"]}
+MODELS = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration}
 
 
 def _updates(placeholder, replacements):
@@ -71,6 +76,23 @@ def place_positions(length, spans, grids, merge_size):
         for (start, end), grid in zip(spans, grids, strict=True)
     ]  # fmt: skip
     rows, delta = model_class.get_mrope_input_positions(model, [0] * length, features)
+    return [rows.tolist(), int(delta)]
+
+
+def place_segments(family, segments):
+    """``get_mrope_input_positions`` of the family's model over features of images and videos."""
+    model_class, features, place = MODELS[family], [], 0
+    for kind, length, grid, seconds in segments:
+        if kind != "text":
+            data = {f"{kind}_grid_thw": SimpleNamespace(data=torch.tensor(grid))}
+            if family == "qwen2_5_vl":  # its processor alone tells seconds
+                data["second_per_grid_ts"] = SimpleNamespace(data=torch.tensor(seconds))
+            features.append(SimpleNamespace(modality=kind, mm_position=PlaceholderRange(place, length), data=data))
+        place += length
+    vision = SimpleNamespace(spatial_merge_size=2, **({"tokens_per_second": 2} if family == "qwen2_5_vl" else {}))
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=vision))
+    model.iter_mm_grid_thw = model_class.iter_mm_grid_thw.__get__(model)
+    rows, delta = model_class.get_mrope_input_positions(model, [0] * place, features)
     return [rows.tolist(), int(delta)]
 
 

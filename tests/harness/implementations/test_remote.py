@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness.implementations import remote
-from harness.implementations.base import Expansion, Refusal, Unsupported
+from harness.implementations.base import Expansion, Positions, Refusal, Segment, Unsupported
 
 FUNCTIONS = """
 from loop import Unsupported
-VERSION, OFFERS = "3.1", ("expand_ids", "pad_ids", "split_rows")
+VERSION, OFFERS = "3.1", ("expand_ids", "pad_ids", "split_rows", "place_segments")
+FAMILIES = {"place_segments": ["toy_vl"]}
+def place_segments(family, segments):
+    return [[[length] for kind, length, grid, seconds in segments], len(family)]
 def expand_ids(ids, placeholder, replacements):
     print("noise of the engine")
     return [[*ids, placeholder], [[[0, 1]]]]
@@ -34,9 +37,15 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> remote.Implementa
 
 def test_functions_are_called_in_the_worker(engine: remote.Implementation) -> None:
     assert (engine.name, engine.version) == ("toy", "3.1")
-    assert engine.supported() == ("expand_ids", "pad_ids", "split_rows")
+    assert engine.supported() == ("expand_ids", "pad_ids", "split_rows", "place_segments")
     assert engine.expand_ids is not None
     assert engine.expand_ids([1], 7, []) == Expansion([1, 7], [[(0, 1)]])
+
+
+def test_segments_and_families_cross_over(engine: remote.Implementation) -> None:
+    assert engine.place_segments is not None
+    [family] = engine.families["place_segments"]
+    assert engine.place_segments(family, [Segment("text", 4)], 2) == Positions([[4]], 6)
 
 
 def test_refused_and_unsupported_are_told_apart(engine: remote.Implementation) -> None:
