@@ -18,6 +18,14 @@ def to_device(host: Tensor, device: torch.device) -> Tensor:
     return host.pin_memory().to(device, non_blocking=True)
 
 
+def use(device: str) -> None:
+    """Make a card the one that this thread launches on: new streams and Triton's kernels go there, wherever their
+    tensors are.
+    """
+    if device != "cpu":
+        torch.cuda.set_device(torch.device(device).index or 0)
+
+
 def runs_kernels(device: torch.device) -> bool:
     """Whether :mod:`reference_engine.kernels` can be used there, whoever attends. ROCm's cards are of type cuda too."""
     return device.type == "cuda" and _has_triton()

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from reference_engine.config import EngineConfig
+from reference_engine.device import use
 from reference_engine.encoder_cache import count_rows
 from reference_engine.encoder_passes import EncoderPasses
 from reference_engine.encoder_stream import choose_encoder_stream
@@ -54,6 +55,7 @@ class Engine:
     @torch.inference_mode()
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        use(config.device)
         self.seams = plant(config.plant)
         loaded = load(config, self.seams.detokenizer)
         self.geometry = loaded.geometry
@@ -187,6 +189,7 @@ class Engine:
         """One turn of the loop. Every step schedules a token or ends a request, as long as there is work.
 
         Raises :class:`~reference_engine.parallel.driver.WorkerLost` once a process that shares the model is gone."""
+        use(self.config.device)
         self.scheduler.admit()
         self.passes.start(self.scheduler.running)
         self._take_encoded()

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference_engine.attention import Backend, PagedStep, Window
+from reference_engine.device import to_device
 from reference_engine.kv_cache import KVCache
 
 MOST_RECORDINGS = 256
@@ -40,15 +41,20 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """A graph a recording, all in one memory pool: they never run at the same time."""
+    """A graph a recording, all in one memory pool: they never run at the same time.
+
+    One stream warms up and records, so that what libraries keep for a stream (workspaces of matrix products) is made
+    outside of any graph. What other threads do to the device meanwhile does not spoil a recording.
+    """
 
     def __init__(self) -> None:
         self.pool = torch.cuda.graph_pool_handle()
+        self.stream = torch.cuda.Stream()
 
     def __call__(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
         self._warm_up(run)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             result = run()
 
         def replay() -> Tensor:
@@ -59,11 +65,11 @@ class CudaRecorder:
 
     def _warm_up(self, run: Callable[[], Tensor]) -> None:
         """Kernels are compiled and workspaces made on the first run, which must not be inside the graph."""
-        side, main = torch.cuda.Stream(), torch.cuda.current_stream()
-        side.wait_stream(main)
-        with torch.cuda.stream(side):
+        main = torch.cuda.current_stream()
+        self.stream.wait_stream(main)
+        with torch.cuda.stream(self.stream):
             run()
-        main.wait_stream(side)
+        main.wait_stream(self.stream)
 
 
 def call_again(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -106,7 +112,7 @@ class DecodeGraphs:
         padding = padded_rows(rows) - rows
         step = self.backend(self.cache, [*windows, *[self._padding_window(windows)] * padding])
         vars(step).pop("windows", None)  # numbers of this step alone: whatever reads them cannot be recorded, and fails
-        positions_3B = F.pad(positions_3B, (0, padding)).to(x_BE.device)
+        positions_3B = to_device(F.pad(positions_3B, (0, padding)), x_BE.device)
         inputs = [F.pad(x_BE, (0, 0, 0, padding)), positions_3B, *tensors_of(step)]
         key = tuple(layout(inputs)) + tuple(layout(step))
         recorded = self._recorded.get(key)

@@ -133,5 +133,5 @@ class KVCache:
         return self._table[lanes, : self.blocks_for(longest)]
 
     def copy_rows(self, lanes: Sequence[int], table_BK: Tensor) -> None:
-        """Take over rows of the table of a cache in another process, which alone allocates blocks."""
-        self._table[lanes] = table_BK
+        """Take over the beginning of rows of the table of a cache in another process, which alone allocates blocks."""
+        self._table[lanes, : table_BK.shape[1]] = table_BK

@@ -25,6 +25,7 @@ from reference_engine.multimodal.families.sliced import sliced
 from reference_engine.multimodal.family import Family
 from reference_engine.parallel.collectives import Collectives
 from reference_engine.parallel.driver import ShardedDecoder
+from reference_engine.parallel.worker import rank_device
 from reference_engine.selftest import check_invariant, check_packed, plain_cases
 from reference_engine.sentinels import resolve_model
 from reference_engine.tokenizer import Codec, MakesDetokenizer, load_codec
@@ -115,6 +116,9 @@ def spread_over_ranks(config: EngineConfig, model: hf.Model) -> ShardedDecoder:
         if getattr(config, name):
             ranks = config.tensor_parallel
             raise ConfigError(f"tensor_parallel: {ranks} does not go with {name}; turn one of them off")
+    last, cards = rank_device(config, config.tensor_parallel - 1), torch.cuda.device_count()
+    if last.type != "cpu" and last.index >= cards:
+        raise ConfigError(f"tensor_parallel: {config.tensor_parallel} needs cards up to {last}; there are {cards}")
     return ShardedDecoder(config, model)
 
 

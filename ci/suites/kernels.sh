@@ -1,8 +1,8 @@
 #!/bin/sh
-# The Triton kernels: on the card where there is one (and the whole engine on it), otherwise on the CPU in Triton's
-# interpreter. Triton comes with torch's builds for GPUs; where it is missing it is installed (about 300 MB) into an
-# environment of its own, which sees everything of the active one. KERNELS_VENV=/path puts that somewhere else than
-# .venv-kernels.
+# The Triton kernels: compiled for an H100 and an MI300 wherever this runs; then on the card where there is one (and the
+# whole engine on it), otherwise on the CPU in Triton's interpreter. Triton comes with torch's builds for GPUs; where it is
+# missing it is installed (about 300 MB) into an environment of its own, which sees everything of the active one.
+# KERNELS_VENV=/path puts that somewhere else than .venv-kernels.
 set -eu
 cd "$(dirname -- "$0")/../.."
 if ! python -c 'import triton' 2>/dev/null; then
@@ -15,6 +15,7 @@ if ! python -c 'import triton' 2>/dev/null; then
     fi
     PATH=$(cd "$venv/bin" && pwd):$PATH
 fi
+python -m pytest -n0 --timeout 1800 tests/reference_engine/kernels/test_targets.py
 if python -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then
     set -- tests/reference_engine/test_gpu.py
 else

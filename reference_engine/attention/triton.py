@@ -16,20 +16,21 @@ from torch import Tensor
 
 from reference_engine.attention.paged import Window
 from reference_engine.device import to_device
-from reference_engine.kernels.attention import CHUNK_TOKENS, RowPlan, attend, chunk_tiles, store
+from reference_engine.kernels.attention import RowPlan, attend, chunk_tiles, store
 from reference_engine.kv_cache import KVCache
 
 
 class TritonStep:
     """See :class:`reference_engine.attention.paged.PagedStep`."""
 
-    decode_tokens = 1
+    splits_decoding = True
+    """A long context of a decoding request is shared by several programs."""
 
     def __init__(self, cache: KVCache, windows: Sequence[Window]) -> None:
         self.cache, self.windows = cache, windows
         decoding = sum(1 for _ in takewhile(lambda w: w.length == 1, windows))
         self.slots_T = to_device(_slots(cache, windows[:decoding], windows[decoding:]), cache.device)
-        self.plan = self._plan(windows, decoding)
+        self.plan = self._plan(windows, decoding if self.splits_decoding else 0)
 
     def attend(
         self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None,
@@ -56,7 +57,6 @@ class TritonStep:
             chunk_tiles_X3=tiles_X3[decoding:],
             decoding=decoding,
             block_size=self.cache.block_size,
-            decode_tokens=self.decode_tokens,
         )
 
 
@@ -78,6 +78,6 @@ def _slots(cache: KVCache, singles: Sequence[Window], chunks: Sequence[Window]) 
 
 
 class InvariantTritonStep(TritonStep):
-    """Prompt and decoding tiles of one shape: bits do not depend on where a prompt was cut, or on batch mates."""
+    """Prompts and decoding through one kernel: bits do not depend on where a prompt was cut, or on batch mates."""
 
-    decode_tokens = CHUNK_TOKENS
+    splits_decoding = False

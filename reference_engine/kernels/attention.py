@@ -13,14 +13,19 @@ import torch
 import triton
 from torch import Tensor
 
+from reference_engine.kernels import AS_WRITTEN
 from reference_engine.kernels.paged import attend_kernel, combine_kernel, store_kernel
 from reference_engine.kernels.row_functions import widen
 
 CHUNK_TOKENS = 16
-"""Tokens of a prompt tile. A decoding tile has one, unless both kinds must sum alike: see ``RowPlan.decode_tokens``."""
+"""Tokens of a prompt tile. A decoding tile has one."""
 KEYS = 32
 SPLIT = 256
 """Keys read at once, and keys of a split, a multiple of them. An answer's bits depend on both: they order its sums."""
+WIDE = 512
+"""Bytes of a key or value from which on half as many are read at once: an AMD card has 64 KiB for a program."""
+LARGE = 128
+"""Rows of a tile from which on eight warps share it, so that its sums stay in registers."""
 EVERYTHING = 1 << 30
 """The sliding window of a layer that has none."""
 
@@ -37,10 +42,9 @@ class RowPlan:
     chunk_tiles_X3: Tensor
     """int32. A tile's request, first token, number of tokens."""
     decoding: int
+    """So many are cut into splits, which several programs share and ``combine_kernel`` merges. Where 0, decoding rows
+    stand among the chunk tiles: all rows go through one kernel, and have the same bits wherever a prompt is cut."""
     block_size: int
-    decode_tokens: int = 1
-    """Tokens that a decoding tile has room for. CHUNK_TOKENS gives prompt and decoding tiles one shape, hence the same
-    bits wherever a prompt is cut, at the price of more arithmetic."""
     split: int = SPLIT
 
     @property
@@ -60,7 +64,7 @@ def store(k_TGD: Tensor, v_TGV: Tensor, keys_KSGD: Tensor, values_KSGV: Tensor, 
     value_width = v_TGV.shape[2]
     store_kernel[(tokens, heads)](
         k_TGD, v_TGV, keys_KSGD, values_KSGV, slots_T, *k_TGD.stride()[:2], *v_TGV.stride()[:2],
-        G=heads, D=width, PD=_padded(width), V=value_width, PV=_padded(value_width),
+        G=heads, D=width, PD=_padded(width), V=value_width, PV=_padded(value_width), num_warps=1, **AS_WRITTEN,
     )  # fmt: skip
 
 
@@ -76,10 +80,10 @@ def attend(
     if plan.decoding:
         part_BHPV = q_THD.new_empty(plan.decoding, heads, plan.splits, width, dtype=torch.float32)
         stats_BHP2 = part_BHPV.new_empty(plan.decoding, heads, plan.splits, 2)
-        launch.tiles(plan.decode_tiles_X3, plan.decode_tokens, part_BHPV, stats_BHP2, whole=False)
+        launch.tiles(plan.decode_tiles_X3, 1, part_BHPV, stats_BHP2, whole=False)
         combine_kernel[(plan.decoding, heads)](
             part_BHPV, stats_BHP2, out_THV, plan.spans_T3, launch.window, plan.splits,
-            H=heads, V=width, PV=_padded(width), SPLIT=plan.split,
+            H=heads, V=width, PV=_padded(width), SPLIT=plan.split, num_warps=1, **AS_WRITTEN,
         )  # fmt: skip
     if len(plan.chunk_tiles_X3):
         launch.tiles(plan.chunk_tiles_X3, CHUNK_TOKENS, out_THV, out_THV, whole=True)
@@ -103,13 +107,14 @@ class _Launch:
         """``whole`` tiles never touch ``part`` and ``stats``."""
         block_size, shared, value_width = self.values_KSGV.shape[1:]
         heads, width = self.q_THD.shape[1:]
-        tables_BK = self.plan.tables_BK
+        tables_BK, rows = self.plan.tables_BK, _padded(tokens * (heads // shared))
+        keys = KEYS if max(_padded(width), _padded(value_width)) * self.keys_KSGD.element_size() <= WIDE else KEYS // 2
         attend_kernel[(len(tiles_X3), shared, 1 if whole else self.plan.splits)](
             self.q_THD, self.keys_KSGD, self.values_KSGV, self.out_THV, part, stats, tiles_X3, self.plan.spans_T3,
             tables_BK, *self.q_THD.stride()[:2], tables_BK.stride(0), self.scale, self.window, self.plan.splits,
             SOFTCAP=self.softcap, H=heads, G=shared, D=width, PD=_padded(width), V=value_width,
-            PV=_padded(value_width), S=block_size, M=_padded(tokens * (heads // shared)), N=KEYS, SPLIT=self.plan.split,
-            WHOLE=whole, WIDEN=widen(self.values_KSGV.dtype),
+            PV=_padded(value_width), S=block_size, M=rows, N=keys, SPLIT=self.plan.split, WHOLE=whole,
+            WIDEN=widen(self.values_KSGV.dtype), num_warps=8 if rows >= LARGE else 4, num_stages=2, **AS_WRITTEN,
         )  # fmt: skip
 
 

@@ -97,7 +97,10 @@ def one_split(
     return acc, top, total
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=["table_stride", "window", "splits"],  # they change from step to step
+    do_not_specialize_on_alignment=["tiles", "spans", "tables"],
+)
 def attend_kernel(
     q, keys, values, out, part, stats, tiles, spans, tables, q_token, q_head, table_stride, scale, window, splits,
     SOFTCAP: tl.constexpr, H: tl.constexpr, G: tl.constexpr, D: tl.constexpr, PD: tl.constexpr, V: tl.constexpr,
@@ -153,7 +156,7 @@ def attend_kernel(
             tl.store(stats + place * 2 + 1, total, mask=live)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["window", "splits"])
 def combine_kernel(
     part, stats, out, spans, window, splits,
     H: tl.constexpr, V: tl.constexpr, PV: tl.constexpr, SPLIT: tl.constexpr,

@@ -52,7 +52,7 @@ def threshold(row, temperature, largest, least, total, enough, MASS: tl.constexp
     """The largest value such that those not below it are ``enough``: so many logits, or with MASS so much probability.
     -inf where all of them are not."""
     lowest = tl.full([], -2147483648, tl.int64)
-    for level in tl.static_range(8):
+    for level in range(8):
         candidates = lowest + (tl.arange(0, BRANCHES).to(tl.int64) << (28 - 4 * level))
         held = tl.zeros([BRANCHES, NARROW], tl.float64)
         for first in range(0, V, NARROW):

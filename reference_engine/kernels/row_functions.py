@@ -11,6 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
+from reference_engine.kernels import AS_WRITTEN
 from reference_engine.kernels.rows import layer_norm_kernel, linear_kernel, log_softmax_kernel, rms_norm_kernel
 
 ROWS, OUTPUTS = 64, 64
@@ -31,7 +32,7 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
         linear_kernel[(triton.cdiv(len(x_NI), ROWS), triton.cdiv(outputs, OUTPUTS))](
             x_NI, weight_OI, weight_OI if bias_O is None else _dense(bias_O), out_NO, len(x_NI),
             IN=inputs, OUT=outputs, M=ROWS, BO=OUTPUTS, BI=INPUT_BYTES // x.element_size(), BIASED=bias_O is not None,
-            WIDEN=widen(x.dtype), num_warps=4, num_stages=2,
+            WIDEN=widen(x.dtype), num_warps=4, num_stages=2, **AS_WRITTEN,
         )  # fmt: skip
     return out_NO.view(*x.shape[:-1], outputs)
 
@@ -43,7 +44,15 @@ def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float, *, centred: bool = Fal
     padded = triton.next_power_of_2(width)
     if x.numel():
         rms_norm_kernel[(x.numel() // width,)](
-            x, _dense(weight_W), out, epsilon, W=width, PW=padded, CENTRED=centred, num_warps=warps(padded)
+            x,
+            _dense(weight_W),
+            out,
+            epsilon,
+            W=width,
+            PW=padded,
+            CENTRED=centred,
+            num_warps=warps(padded),
+            **AS_WRITTEN,
         )
     return out
 
@@ -54,7 +63,7 @@ def layer_norm(x: Tensor, weight_W: Tensor, bias_W: Tensor, epsilon: float) -> T
     padded = triton.next_power_of_2(width)
     if x.numel():
         layer_norm_kernel[(x.numel() // width,)](
-            x, _dense(weight_W), _dense(bias_W), out, epsilon, W=width, PW=padded, num_warps=warps(padded)
+            x, _dense(weight_W), _dense(bias_W), out, epsilon, W=width, PW=padded, num_warps=warps(padded), **AS_WRITTEN
         )
     return out
 
@@ -64,7 +73,9 @@ def log_softmax(logits_NV: Tensor) -> Tensor:
     logits_NV = logits_NV.contiguous()
     out_NV = torch.empty_like(logits_NV)
     if len(logits_NV):
-        log_softmax_kernel[(len(logits_NV),)](logits_NV, out_NV, V=logits_NV.shape[1], BV=LANES, num_warps=8)
+        log_softmax_kernel[(len(logits_NV),)](
+            logits_NV, out_NV, V=logits_NV.shape[1], BV=LANES, num_warps=8, **AS_WRITTEN
+        )
     return out_NV
 
 

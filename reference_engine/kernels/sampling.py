@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from reference_engine.kernels import AS_WRITTEN
 from reference_engine.kernels.picking import pick_kernel
 
 LANES = 4096
@@ -20,6 +21,14 @@ def pick(logits_BV: Tensor, model_logits_BV: Tensor, wholes_B4: Tensor, numbers_
     rows, vocabulary = logits_BV.shape
     out_B2 = wholes_B4.new_empty(rows, 2)
     pick_kernel[(rows,)](
-        logits_BV, model_logits_BV, wholes_B4, numbers_B3, out_B2, V=vocabulary, LANES=LANES, num_warps=16
+        logits_BV,
+        model_logits_BV,
+        wholes_B4,
+        numbers_B3,
+        out_B2,
+        V=vocabulary,
+        LANES=LANES,
+        num_warps=16,
+        **AS_WRITTEN,
     )
     return out_B2

@@ -5,6 +5,8 @@ A process group of its own, met through a file: no ports, and several engines in
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ from torch import Tensor
 
 TIMEOUT = timedelta(minutes=5)
 """A collective that takes longer has lost a rank."""
+POLL = 5e-5
+"""Seconds between two looks at whether a step is done."""
 
 
 class Collectives:
     """One rank's end. Blocks until all ranks have come."""
 
     def __init__(self, meeting_place: Path, rank: int, ranks: int, device: torch.device) -> None:
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.device = rank, ranks, device
         store = dist.FileStore(str(meeting_place), ranks)  # type: ignore[attr-defined]  # exported, but not by name
         self._group: Any
         if device.type == "cpu":
@@ -41,6 +45,19 @@ class Collectives:
         """Rank 0's tensor, in place of whatever the others hold."""
         self._group.broadcast(x, 0).wait()
         return x
+
+    def finish(self, is_lost: Callable[[], bool]) -> None:
+        """Wait until what was queued is done. On a card a sum is queued, not waited for, so that a rank is gone shows
+        only here: raises RuntimeError once ``is_lost``, having given up what waits for it.
+        """
+        if self.device.type == "cpu":
+            return
+        done = torch.cuda.current_stream().record_event()
+        while not done.query():
+            if is_lost():
+                self._group.abort()
+                raise RuntimeError("a rank is gone in the middle of a step")
+            time.sleep(POLL)
 
     def close(self) -> None:
         self._group.shutdown()

@@ -71,6 +71,9 @@ class Workers:
         for pipe in self._pipes:
             pipe.send(message)
 
+    def is_one_gone(self) -> bool:
+        return not all(process.is_alive() for process in self._processes)
+
     def lost(self, error: Exception) -> WorkerLost:
         """What to raise after ``error``; ends all workers."""
         reports = [self._report(rank) for rank in range(1, len(self._processes) + 1)]
@@ -175,13 +178,15 @@ class ShardedDecoder:
         tensors = [x_TE, positions_3T.to(x_TE.device), *(t for given in deepstack if given for t in given)]
         try:
             self._tell(step, tensors)
-            return self.model.forward(x_TE, tensors[1], step, *deepstack)
+            hidden_TE = self.model.forward(x_TE, tensors[1], step, *deepstack)
+            self.collectives.finish(self.workers.is_one_gone)
+            return hidden_TE
         except Exception as error:
             raise self.workers.lost(error) from error
 
     def _tell(self, step: ShardedStep, tensors: list[Tensor]) -> None:
         lanes = [w.lane for w in step.windows]
-        table_BK = step.cache.block_table(lanes, step.cache.table_width * step.cache.block_size)
+        table_BK = step.cache.block_table(lanes, max(w.stop for w in step.windows))
         self.workers.tell(RunStep(step.cache.number, step.windows, table_BK, [tuple(t.shape) for t in tensors]))
         for tensor in tensors:
             self.collectives.from_driver(tensor.contiguous())

@@ -47,7 +47,9 @@ def _work(pipe: Connection, config: EngineConfig, rank: int, meeting_place: Path
 
 
 def rank_device(config: EngineConfig, rank: int) -> torch.device:
-    return torch.device("cpu") if config.device == "cpu" else torch.device(config.device.split(":")[0], rank)
+    """Cards follow one another from the configured one on."""
+    first = torch.device(config.device)
+    return first if first.type == "cpu" else torch.device(first.type, (first.index or 0) + rank)
 
 
 class Worker:

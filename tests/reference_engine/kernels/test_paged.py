@@ -17,7 +17,7 @@ from tests.reference_engine.kernels.runnable import need_triton
 
 DEVICE = need_triton()
 
-from reference_engine.kernels.attention import CHUNK_TOKENS, RowPlan, attend, chunk_tiles, store  # noqa: E402
+from reference_engine.kernels.attention import RowPlan, attend, chunk_tiles, store  # noqa: E402
 
 SPLIT = 64  # small, so that contexts of a test have several
 TOLERANCE = {torch.float32: 3e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -66,10 +66,10 @@ class Pages:
             k, v = (x[i].transpose(0, 1).contiguous().transpose(0, 1) for x in (self.k, self.v))
             store(k, v, self.keys, self.values, slots)
 
-    def attend(self, parts: list[tuple[int, int]], decode_tokens: int = 1, **options: object) -> list[Tensor]:
+    def attend(self, parts: list[tuple[int, int]], splitting: bool = True, **options: object) -> list[Tensor]:
         """The last ``new`` tokens of each (request, new); those with one token first."""
         parts = sorted(parts, key=lambda part: part[1] > 1)
-        decoding = sum(new == 1 for _, new in parts)
+        decoding = sum(new == 1 for _, new in parts) if splitting else 0
         tiles, positions, first = [(i, i, 1) for i in range(decoding)], [], 0
         for i, (request, new) in enumerate(parts):
             tiles += chunk_tiles(i, first, new) if i >= decoding else []
@@ -79,7 +79,7 @@ class Pages:
         spans = options.pop("spans", None) or [(p, p, p) for p in positions]
         plan = RowPlan(
             self.tables_BK[[r for r, _ in parts]], torch.tensor(spans, dtype=torch.int32, device=DEVICE),
-            tiles_X3[:decoding], tiles_X3[decoding:], decoding, self.shape.block_size, decode_tokens, SPLIT,
+            tiles_X3[:decoding], tiles_X3[decoding:], decoding, self.shape.block_size, SPLIT,
         )  # fmt: skip
         q = torch.cat([self.q[r][len(self.q[r]) - new :] for r, new in parts])
         out = attend(q, self.keys, self.values, plan, scale=self.shape.width**-0.5, **options)
@@ -159,7 +159,7 @@ def test_bits_do_not_depend_on_batch_mates_or_cuts(shape: Shape) -> None:
     pages = Pages(shape, [70, 40, 20, 1], seed=5)
 
     def run(*parts: tuple[int, int]) -> list[Tensor]:
-        return pages.attend(list(parts), decode_tokens=CHUNK_TOKENS)
+        return pages.attend(list(parts), splitting=False)
 
     alone = [run((i, n))[0] for i, n in enumerate(pages.contexts)]
     for news in ([1, 1, 1, 1], [33, 1, 17, 1], [70, 20, 1, 1]):
