@@ -13,6 +13,8 @@ class Limits:
     """Body of a call; more is 413."""
     body_seconds: int = 60
     """How long a body may take to arrive; longer is 408."""
+    reader_seconds: int = 60
+    """How long the reader of a stream may take nothing before it is given up, and its request aborted."""
     max_depth: int = 32
     """Lists and objects inside each other in a body."""
     max_containers: int = 100_000

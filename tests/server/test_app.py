@@ -264,6 +264,19 @@ def test_a_client_that_hangs_up_aborts_its_request(
         assert client.post("/generate", json={"text": "next"}).json()["text"] == "next"
 
 
+def test_a_reader_that_takes_nothing_is_given_up(echo: Any, serve: Any, until: Callable[..., None]) -> None:
+    """Its stream is larger than what lies between server and reader can hold."""
+    with serve(echo, reader_seconds=1, max_calls=1) as client, socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect((client.base_url.host, client.base_url.port))
+        body = {"input_ids": [65] * 200, "stream": True, "sampling_params": {"n": 128, "max_new_tokens": 200}}
+        content = json.dumps(body | {"return_logprob": True}).encode()
+        raw.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+        until(lambda: bool(echo.batches))
+        assert client.post("/generate", json={"text": "a"}).status_code == 503
+        until(lambda: client.post("/generate", json={"text": "a"}).status_code == 200)
+
+
 def test_a_dead_engine_fails_health_and_every_client(echo: Any, serve: Any) -> None:
     with serve(echo) as client:
         echo.go.clear()
