@@ -100,6 +100,17 @@ class Bench:
         return [case for case in self.cases() if {"images", "videos"} & set(case.make())]
 
     @cached_property
-    def alone(self) -> dict[str, Seen]:
-        """What the subject itself answers to each plain case alone."""
-        return {case.name: ask(self.engine(), case) for case in self.cases()}
+    def alone(self) -> Alone:
+        """What the subject itself answers to each plain case alone; asked when it is looked up."""
+        return Alone(self)
+
+
+class Alone(dict[str, Seen]):
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._cases = {case.name: case for case in bench.cases()}
+
+    def __missing__(self, name: str) -> Seen:
+        self[name] = ask(self._bench.engine(), self._cases[name])
+        return self[name]

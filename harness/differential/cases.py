@@ -134,6 +134,7 @@ def _options(rng: np.random.Generator, pictures: Sequence[Case]) -> list[Case]:
         "penalties": replace(base, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.5),
         "bytes": replace(drawn, logit_bias=dict.fromkeys(range(94, 256), 40.0), max_new_tokens=24),
         "special": replace(drawn, logit_bias=dict.fromkeys(range(990, 1018), 25.0), max_new_tokens=12),
+        "shaped": replace(base, regex="(ab|ba){2}[0-9]+"),
         "choices": replace(drawn, n=3),
         "biased": replace(base, logit_bias={int(rng.integers(5, 900)): 30.0}),
         "longer": replace(base, max_new_tokens=4 * NEW_TOKENS),

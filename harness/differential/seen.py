@@ -22,6 +22,8 @@ class Choice:
     streamed_ids: list[int] = field(default_factory=list)
     streamed_text: str = ""
     streamed_logprobs: list[float] = field(default_factory=list)
+    counted: int | None = None
+    """Tokens that the answer says it has, where it says so."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.verdict import PASSED
 
-SUITES = ("properties", "differential", "benchmark")
+SUITES = ("properties", "differential", "benchmark", "e2e")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,6 +52,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", action="append", default=[], metavar="NAME", help="checkpoints (default: one a family)"
     )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of the faults chosen, each Nth: a sample")
     parser.add_argument("--quick", action="store_true", help="one red check is enough for a fault")
     parser.add_argument("--seed", type=int, default=0, help="of every workload (default: 0)")
     parser.add_argument(
@@ -122,6 +123,6 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("faults run: name faults, --family F or --all; or --clean N")
     wishes = Wishes(
         tuple(options.faults), tuple(options.family), options.all, options.clean, tuple(options.suites or SUITES),
-        tuple(options.model), options.quick, options.seed, options.workers, options.out,
+        tuple(options.model), options.quick, options.seed, options.workers, options.out, options.every,
     )  # fmt: skip
     return run(wishes, lambda line: sys.stderr.write(line + "\n"))

@@ -24,7 +24,8 @@ class Finding:
     message: str
     """The first thing that was wrong; empty for a check that passed."""
     seconds: float
-    """Since the job began, to the moment in which the check was red, or had passed."""
+    """Of the job, to the moment in which the check was red, or had passed: processor time, which no busy machine
+    lengthens; over HTTP, time by the clock."""
 
 
 @dataclass(frozen=True)

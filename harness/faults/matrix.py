@@ -67,7 +67,9 @@ class Matrix:
             "faults run": f"{len(self.rows)}, {len(of_catalogue)} of them reports of the catalogue",
             "killed": f"{len(killed)} of {len(self.rows)}",
             "killed by a check of their own invariant": f"{sum(row.own for row in self.rows)} of {len(self.rows)}",
-            "median time to detection": f"{median(times):.2f} s" if times else "none",
+            "median time to detection": f"{median(times):.2f} s (of processor time; over HTTP, by the clock)"
+            if times
+            else "none",
             "longest time to detection": f"{max(times):.1f} s" if times else "none",
             "killed by suite": ", ".join(f"{s} {sum(s in row.suites() for row in killed)}" for s in suites),
             "false alarms": f"{len(alarms)} in {len(self.clean)} checks with nothing planted",

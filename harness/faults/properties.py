@@ -56,7 +56,7 @@ class _Reports:
         file, _, name = report.nodeid.partition("::")
         module = sys.modules.get(f"{PACKAGE}.{Path(file).stem}")
         message = _last_line(report) if report.failed else None
-        self.tested.append(Tested(f"{Path(file).name}::{name}", _numbers(module), message, time.monotonic()))
+        self.tested.append(Tested(f"{Path(file).name}::{name}", _numbers(module), message, time.process_time()))
 
 
 def _last_line(report: pytest.TestReport) -> str:

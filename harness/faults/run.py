@@ -38,6 +38,7 @@ class Wishes:
     seed: int = 0
     workers: int = 2
     out: Path = Path("assay-runs/faults")
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def choose(wishes: Wishes) -> list[str]:
         if known not in FAULTS:
             raise UsageError(f"unknown fault {name!r}; assay faults list names them all")
         chosen.append(known)
-    return list(dict.fromkeys(chosen))
+    return list(dict.fromkeys(chosen))[:: wishes.every]
 
 
 def _run_all(jobs: list[Job], suites: dict[str, Suite], journal: Journal, wishes: Wishes, say: Say) -> None:

@@ -13,6 +13,7 @@ from reference_engine.logprobs import PromptLogprobs
 from reference_engine.philox import Draws
 from reference_engine.request import TokenLogprob
 from reference_engine.sampler import Sampled, SampleRow, sample
+from reference_engine.sampling_params import grammar_of
 
 
 def draw_by_row(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
@@ -67,6 +68,17 @@ def options_of_the_first(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[S
     return made
 
 
+def grammar_one_step_late(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
+    """A grammar has not seen the token that was sampled last."""
+    late = [(row, row.output_ids) for row in rows if grammar_of(row.params) and row.output_ids]
+    for row, ids in late:
+        row.output_ids = ids[:-1]
+    made = sample(logits_BV, rows)
+    for row, ids in late:
+        row.output_ids = ids
+    return made
+
+
 def _fault(fault_id: str, reference: str, summary: str, acts_when: str, **replaces: Callable[..., Any]) -> Fault:
     return Fault(fault_id, reference, summary, INVARIANTS[fault_id], replaces, acts_when)
 
@@ -75,6 +87,7 @@ INVARIANTS = {
     "draw-by-row": "11: neighbours do not change an answer",
     "F6-03": "11: neighbours do not change an answer",
     "fix-zero-logprobs": "7: each log-probability belongs to its token; none is made up",
+    "F10-08": "11: flags and neighbours do not change what a grammar allows",
     "F3-11": "6: positions are counted in one way, that of the prompt as run",
     "F3-20": "7: each log-probability belongs to its token",
     "F3-21": "7: len(ids) == len(logprobs), cold and warm",
@@ -93,6 +106,10 @@ FAULTS = (
         "fix-zero-logprobs", "a wrong mending of vllm#13105",
         "prompt tokens that came from the prefix cache have log-probability 0", "prefix_cache is hit",
         prompt_logprobs=Zeros,
+    ),
+    _fault(
+        "F10-08", "vllm#26292", "a grammar is one token behind the answer that it holds",
+        "an answer is held to a grammar", sample=grammar_one_step_late,
     ),
     _fault(
         "F3-11", "strands-sglang#33", "logprob_start counts image placeholders as one token each",

@@ -12,6 +12,7 @@ from harness.differential.checks import CHECKS
 from harness.differential.costs import COSTS
 from harness.differential.models import find_models
 from harness.faults.findings import CLEAN, Finding
+from harness.faults.served import Served
 from harness.faults.suites import InProcess, Properties, Suite
 
 SEEN_BY = {
@@ -55,3 +56,12 @@ def test_nothing_is_seen_where_nothing_is_planted(name: str) -> None:
 def test_every_check_names_its_invariants() -> None:
     assert all(check.invariants for check in [*CHECKS, *COSTS])
     assert all(1 <= number <= 18 for check in [*CHECKS, *COSTS] for number in check.invariants)
+
+
+@pytest.mark.slow
+def test_a_server_is_judged_from_outside() -> None:
+    served = Served(find_models(("random-qwen2.5-vl",)))
+    served.load(0)
+    assert [one for one in served.findings(CLEAN, thorough=True) if one.red] == []
+    for fault in ("F3-13", "F2-21", "F9-05"):
+        assert [one.check for one in served.findings(fault, thorough=False) if one.red]
