@@ -15,6 +15,7 @@ from reference_engine.attention.sdpa import SDPAStep
 from reference_engine.attention.tiled import TiledStep
 from reference_engine.config import EngineConfig
 from reference_engine.detokenizer import SpelledText
+from reference_engine.device import runs_kernels
 from reference_engine.errors import ConfigError
 from reference_engine.kv_cache import KVCache
 from reference_engine.model_runner import Decoder, ModelRunner
@@ -60,11 +61,13 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     codec = load_codec(path, geometry.vocabulary, config, detokenizer)
     family = make_family(checkpoint, codec, config.slice_rows)
     refuse_unfit(config, family)
+    refuse_recording(config, has_experts=model.has_experts)
     cases = plain_cases(model, geometry, family, codec)
     spread = None if ranks == 1 else spread_over_ranks(config, model)
     model.use_paged_attention(
-        segments=family.traits.segments, batch_invariant=config.batch_invariant, kernels=uses_kernels(config)
-    )
+        segments=family.traits.segments, batch_invariant=config.batch_invariant,
+        kernels=uses_kernels(config) or runs_kernels(model.device),
+    )  # fmt: skip
     if config.compile:
         model.compile_decoder()
     else:
@@ -104,6 +107,14 @@ def refuse_unfit(config: EngineConfig, family: Family) -> None:
         unfit["tensor_parallel"] = config.tensor_parallel > 1
         for name in (name for name, asked in unfit.items() if asked):
             raise ConfigError(f"{name}: not with {family.name}, whose layers carry a state; turn it off")
+
+
+def refuse_recording(config: EngineConfig, *, has_experts: bool) -> None:
+    """Raises :class:`ConfigError` for a model whose steps a card cannot record: the products of its experts may be cut
+    by counts that the host reads, and a recording must not read anything.
+    """
+    if config.cuda_graph and config.device != "cpu" and has_experts:
+        raise ConfigError("cuda_graph: not with a mixture of experts on a card; turn it off")
 
 
 def _nothing() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from reference_engine.attention import PagedStep
 from reference_engine.attention.operator import OperatorStep
-from reference_engine.batch_invariant import install
+from reference_engine.batch_invariant import has_experts, install
 from reference_engine.device import to_device
 from reference_engine.faster_modules import fuse_norms, join_projections, pack_linears
 from reference_engine.fused_layer import fuse_layers
@@ -70,6 +70,10 @@ class Model:
         self.device = model.device
         self.dtype: torch.dtype = model.dtype
         self._compiled: OperatorStep | None = None
+
+    @property
+    def has_experts(self) -> bool:
+        return has_experts(self._model)
 
     def features(self, modality: str, tensors: Mapping[str, Tensor]) -> Features:
         """One encoder pass, named as transformers' processors name its inputs."""
