@@ -120,12 +120,19 @@ def test_generate(echo: Any, prompts: list[tuple[dict[str, Any], Sent]], wanted:
         for i, (one, sent) in enumerate(prompts)
     ]
     alone = [
-        {"input_ids": [5, 6 + i], "sampling_params": one, "image_data": sent.uris, "video_data": sent.clips}
+        {
+            "input_ids": [5, 6 + i],
+            "sampling_params": one,
+            "image_data": sent.uris,
+            "video_data": sent.clips,
+            "rid": f"r{i}",
+        }
         for i, (one, sent) in enumerate(prompts)
     ]
     together = {name: [body[name] for body in alone] for name in alone[0]} | given_wishes
     prompter = ChatPrompts(echo.codec)
     batch = read_generate(raw(together), echo, prompter, LIMITS)
+    assert [found.request.request_id for found in batch.prepared] == [body["rid"] for body in alone]
     for body, request, found in zip(alone, expected, batch.prepared, strict=True):
         assert same(read_generate(raw(body | given_wishes), echo, prompter, LIMITS).prepared[0].request, request)
         assert same(found.request, request)
@@ -138,7 +145,8 @@ def test_completions(echo: Any, params: dict[str, Any], evidence: bool, top: int
     body = {OPENAI_NAMES.get(name, name): value for name, value in params.items()}
     body |= {"return_evidence": evidence, "logprobs": top}
     wanted: dict[str, Any] = {"want_evidence": evidence, "want_logprobs": True, "top_logprobs": top}
-    together = read_completions(raw(body | {"prompt": [[5], [6, 7]]}), echo, 9)
+    together = read_completions(raw(body | {"prompt": [[5], [6, 7]], "rid": ["a", "b"]}), echo, 9)
+    assert [found.request.request_id for found in together.prepared] == ["a", "b"]
     for ids, found in zip(([5], [6, 7]), together.prepared, strict=True):
         assert same(found.request, Request("", input_ids=ids, sampling=SamplingParams(**params), **wanted))
     [alone] = read_completions(raw(body | {"prompt": "hi"}), echo, 9).prepared
@@ -151,12 +159,34 @@ def test_chat(echo: Any, params: dict[str, Any], sent: Sent, with_ids: bool, wan
     body = {OPENAI_NAMES.get(name, name): value for name, value in params.items()}
     body |= {WISHES[name][1]: value for name, value in wanted.items()}
     content = [*sent.parts, {"type": "text", "text": "hi"}]
-    body |= {"messages": [{"role": "user", "content": content}], "return_meta_info": True}
+    body |= {"messages": [{"role": "user", "content": content}], "return_meta_info": True, "rid": "mine"}
     call = read_chat(raw(body | ({"input_ids": [5, 6]} if with_ids else {})), echo, ChatPrompts(echo.codec), LIMITS)
     found = call.prepared[0].request
+    assert found.request_id == "mine"
     ids = [5, 6] if with_ids else found.input_ids
     request = Request(
         "", input_ids=ids, sampling=SamplingParams(**params), images=sent.images, videos=sent.videos, **wanted
     )
     assert same(found, request)
     assert len(call.prepared[0].keys) == params.get("n", 1)
+
+
+@SETTINGS
+@given(st.lists(st.tuples(sampling, media), min_size=1, max_size=3), wishes)
+def test_chats_on_generate(echo: Any, prompts: list[tuple[dict[str, Any], Sent]], wanted: dict[str, Any]) -> None:
+    """The same prompt, media and parameters as on the chat endpoint, alone and in a list."""
+    prompter = ChatPrompts(echo.codec)
+    chats = [[{"role": "user", "content": [*sent.parts, {"type": "text", "text": "hi"}]}] for _, sent in prompts]
+    given_wishes = {WISHES[name][0]: value for name, value in wanted.items()}
+    params = [one for one, _ in prompts]
+    body = {"messages": chats, "sampling_params": params} | given_wishes
+    together = read_generate(raw(body), echo, prompter, LIMITS)
+    chat_wishes = {WISHES[name][1]: value for name, value in wanted.items()} | {"return_meta_info": True}
+    for messages, one, found in zip(chats, params, together.prepared, strict=True):
+        named = {OPENAI_NAMES.get(name, name): value for name, value in one.items()}
+        chat = read_chat(raw(named | chat_wishes | {"messages": messages}), echo, prompter, LIMITS)
+        alone = read_generate(
+            raw({"messages": messages, "sampling_params": one} | given_wishes), echo, prompter, LIMITS
+        )
+        assert same(found.request, chat.prepared[0].request)
+        assert same(alone.prepared[0].request, chat.prepared[0].request)
