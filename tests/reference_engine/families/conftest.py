@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from reference_engine import Engine, EngineConfig, Request, SamplingParams
 from reference_engine.hf import transformers
@@ -83,12 +84,14 @@ class Expected:
 
 
 class Oracle:
-    """transformers alone: no line of ours between the request and its answer."""
+    """transformers alone: no line of ours between the request and its answer, but for :func:`go_on_after_videos`."""
 
     def __init__(self, name: str) -> None:
         path = random_model(name)
         auto = transformers.AutoModelForImageTextToText if FAMILIES[name].image else transformers.AutoModelForCausalLM
         self.model: Any = auto.from_pretrained(path).eval()
+        if FAMILIES[name].video:
+            go_on_after_videos(self.model.model)
         self.images = FAMILIES[name].image is not None
         processors = transformers.AutoProcessor if self.images else transformers.AutoTokenizer
         self.processor: Any = processors.from_pretrained(path)
@@ -113,6 +116,25 @@ class Oracle:
         ids = made.sequences[0, length:].tolist()
         logprobs = [step[0].float().log_softmax(-1)[token].item() for step, token in zip(made.logits, ids, strict=True)]
         return Expected(inputs["input_ids"][0].tolist(), ids, logprobs)
+
+
+def go_on_after_videos(model: Any) -> None:
+    """Have what follows a video placed one past its largest position, as Qwen2-VL's paper says and SGLang and vLLM do.
+    transformers (5.23) goes on from its height or width, so that text after a long video shares positions with it; see
+    ``results/conformance/reproductions/transformers_text_inside_a_video.py``.
+    """
+    get_rope_index = model.get_rope_index
+
+    def mended(input_ids: Tensor, mm_token_type_ids: Tensor, *more: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        positions_3BL, _ = get_rope_index(input_ids, mm_token_type_ids, *more, **options)
+        assert input_ids.shape[0] == 1
+        largest, cuts = -1, (mm_token_type_ids[0].diff().nonzero().flatten() + 1).tolist()
+        for part_3L in positions_3BL[:, 0].tensor_split(cuts, dim=1):
+            part_3L += largest + 1 - part_3L.min()
+            largest = int(part_3L.max())
+        return positions_3BL, torch.tensor([[largest + 1 - input_ids.shape[1]]])
+
+    model.get_rope_index = mended
 
 
 def metadata(video: Video) -> dict[str, Any]:
