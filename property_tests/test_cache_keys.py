@@ -38,3 +38,15 @@ def test_another_dtype_has_another_key(item_key: ItemKey) -> None:
     zeros = [0.0] * 12
     keys = [item_key(zeros, (12,), dtype) for dtype in ("float32", "int32")]
     assert len(set(keys)) == len(keys)
+
+
+def test_many_images_have_as_many_keys(item_key: ItemKey) -> None:
+    """A key of few bits is shared by some two of them (sglang#36595, LMCache#3301)."""
+    keys = {item_key([float(number // 256), float(number % 256)], (2,), "float32") for number in range(1000)}
+    assert len(keys) == 1000
+
+
+def test_the_last_pixel_of_a_large_image_counts(item_key: ItemKey) -> None:
+    """vllm-mlx#197 kept the beginning."""
+    values = [0.0] * 3000
+    assert item_key(values, (3, 1000), "float32") != item_key([*values[:-1], 1.0], (3, 1000), "float32")

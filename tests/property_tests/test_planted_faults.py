@@ -44,6 +44,9 @@ CAUGHT_BY = {
         "test_vit_split.py::test_a_mismatch_fails_that_item_alone",
         "test_vit_split.py::test_equal_totals_with_other_boundaries_are_a_mismatch",
     ],
+    "F2-01": ["test_cache_keys.py::test_many_images_have_as_many_keys"],
+    "F2-07": ["test_cache_keys.py::test_the_last_pixel_of_a_large_image_counts"],
+    "fix-wider-hash": ["test_cache_keys.py::test_many_images_have_as_many_keys"],
     "F2-04": ["test_cache_keys.py::test_another_shape_has_another_key"],
     "F2-17": [
         "test_cache_keys.py::test_other_pixels_have_another_key",
