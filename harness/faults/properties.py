@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PACKAGE = "property_tests"
+PROFILE = "quick"
 INVARIANTS = re.compile(r"\bInvariants? ([0-9, and]+)")
 
 
@@ -27,9 +29,13 @@ class Tested:
 
 
 def load() -> None:
-    """What pytest would import once more for every fault."""
+    """What pytest would import once more for every fault. A property keeps the profile under which it was read."""
+    importlib.import_module(f"{PACKAGE}.profiles").register()
+    before = settings.get_current_profile_name()
+    settings.load_profile(PROFILE)
     for path in _files():
         importlib.import_module(f"{PACKAGE}.{Path(path).stem}")
+    settings.load_profile(before)
 
 
 def run(fault: str | None, *, thorough: bool) -> Iterator[Tested]:
@@ -37,7 +43,7 @@ def run(fault: str | None, *, thorough: bool) -> Iterator[Tested]:
     reports = _Reports()
     arguments = [
         "-q", "-c", os.devnull, "--rootdir", _package(), "--import-mode=importlib", "-p", "no:cacheprovider",
-        "-p", "no:benchmark", "--hypothesis-profile", "quick", *(["--plant", fault] if fault else []),
+        "-p", "no:benchmark", "--hypothesis-profile", PROFILE, *(["--plant", fault] if fault else []),
         *([] if thorough else ["-x"]), *(["-n0"] if importlib.util.find_spec("xdist") else []), *_files(),
     ]  # fmt: skip
     code = pytest.main(arguments, plugins=[reports])

@@ -12,6 +12,7 @@ from harness.differential.checks import CHECKS
 from harness.differential.costs import COSTS
 from harness.differential.models import find_models
 from harness.faults.findings import CLEAN, Finding
+from harness.faults.forking import run_forked
 from harness.faults.served import Served
 from harness.faults.suites import InProcess, Properties, Suite
 
@@ -56,6 +57,15 @@ def test_nothing_is_seen_where_nothing_is_planted(name: str) -> None:
 def test_every_check_names_its_invariants() -> None:
     assert all(check.invariants for check in [*CHECKS, *COSTS])
     assert all(1 <= number <= 18 for check in [*CHECKS, *COSTS] for number in check.invariants)
+
+
+@pytest.mark.slow
+def test_the_properties_see_what_is_planted_and_nothing_else() -> None:
+    jobs = [CLEAN, *(fault for fault, name in SEEN_BY.items() if name == "properties")]
+    suite("properties")
+    ended = {one.job: one for one in run_forked(jobs, lambda job: suite("properties").findings(job, thorough=True), 2)}
+    assert [one.trouble for one in ended.values()] == [None] * len(jobs)
+    assert {job: any(one.red for one in ended[job].items) for job in jobs} == {job: job != CLEAN for job in jobs}
 
 
 @pytest.mark.slow
