@@ -69,11 +69,12 @@ class Layout:
 
     def core(self, anchors: Collection[int]) -> slice:
         """The part of ``ids`` that stands in any prompt that holds the item expanded: all of it, but for text at the
-        ends of a layout that is not closed, which may have merged with the text beside it. ``anchors`` are the ids of
-        placeholders and features.
+        ends of a layout that is not closed, which may have merged with the text beside it. A lone token is no proof: it
+        may be the placeholder still. ``anchors`` are the ids of placeholders and features.
         """
         places = [place for place, token in enumerate(self.ids) if token in anchors]
-        return slice(0, len(self.ids)) if self.closed else slice(places[0], places[-1] + 1)
+        whole = self.closed or len(places) == 1
+        return slice(0, len(self.ids)) if whole else slice(places[0], places[-1] + 1)
 
     @property
     def feature_ids(self) -> frozenset[int]:

@@ -64,6 +64,16 @@ def test_every_pair_of_frames_is_a_span_after_its_time(qwen3: Engine, clip: Vide
     assert faster.ids != prompt.ids
 
 
+def test_a_video_of_one_token_is_expanded_and_then_known(qwen3: Engine, noise: Any) -> None:
+    """Its placeholder looks as the video itself does, but for the time before it."""
+    tiny = Video([noise((13, 11), i) for i in range(2)], fps=1.0)
+    text = "<|im_start|>a<|vision_start|><|video_pad|><|vision_end|>b"
+    once = qwen3.prepare(Request("t", text=text, videos=[tiny]))
+    assert [last - first for item in once.items for first, last in item.spans] == [0]
+    assert "<0.5 seconds>" in qwen3.tokenizer.decode(once.ids)
+    assert qwen3.prepare(Request("i", input_ids=once.ids, videos=[tiny])).ids == once.ids
+
+
 def test_time_moves_positions_and_keys_where_it_is_not_written(clip: Video) -> None:
     engine = Engine(EngineConfig(model="random-qwen2.5-vl"))
     text = "<|im_start|><|vision_start|><|video_pad|><|vision_end|>."
