@@ -4,7 +4,7 @@
 # has the right form does not mean that it can be run: an id may be past the vocabulary, a text no image.
 set -eu
 cd "$(dirname -- "$0")/../.."
-seconds=${1:-240}
+seconds=${1:-60}
 scratch=$(mktemp -d)  # schemathesis keeps what it found in the folder it is run in
 log=$scratch/log
 python -m reference_engine --port 0 --max-prompt-tokens 512 --check-every-step on 2>"$log" &
