@@ -45,5 +45,13 @@ def body_of(model: type[Body]) -> dict[str, Any]:
 def describe_bodies(app: FastAPI, bodies: Sequence[type[Body]]) -> None:
     """Put the bodies that routes refer to into the description. FastAPI reads none of them by itself."""
     _, schemas = models_json_schema([(body, "validation") for body in bodies], ref_template=_REFERENCE)
+    bodies_described = _any_of(schemas["$defs"])
     make = app.openapi
-    app.openapi = lambda: make() | {"components": {"schemas": schemas["$defs"]}}  # type: ignore[method-assign]
+    app.openapi = lambda: make() | {"components": {"schemas": bodies_described}}  # type: ignore[method-assign]
+
+
+def _any_of(schema: Any) -> Any:
+    """``oneOf`` becomes ``anyOf``: an empty list is a list of ids as well as a list of lists."""
+    if isinstance(schema, dict):
+        return {"anyOf" if name == "oneOf" else name: _any_of(value) for name, value in schema.items()}
+    return [_any_of(value) for value in schema] if isinstance(schema, list) else schema
