@@ -64,6 +64,10 @@ def make_schedule(
         @initialize(setting=st.integers(0, len(engines) - 1))
         def start(self, setting: int) -> None:
             self.engine, self.alone = engines[setting], alone[setting]
+            for left in [*self.engine.scheduler.running, *self.engine.scheduler.waiting]:  # by an example that failed
+                self.engine.abort(left.id)
+            while self.engine.has_work():
+                self.engine.step()
             self.engine.flush_cache()
             self.before = self.engine.counters()
             self.cases: dict[str, int] = {}

@@ -20,8 +20,10 @@ HUNT = settings(
     report_multiple_bugs=False,
 )  # fmt: skip
 FAULTS = [fault.id for module in (prefix_cache, encoder_cache, scheduling) for fault in module.FAULTS]
-KEYS_ONLY = {"F2-01", "F2-03", "F2-05"}
+KEYS_ONLY = {"F2-01", "F2-03", "F2-05", "fix-wider-hash"}
 """Too rare to meet in a few images: found by the properties of keys, see test_key_faults.py."""
+ONE_ORDER = {"F5-03"}
+"""Needs an order of events that is hardly ever drawn: see the last test here."""
 IN_SHORT = {"F2-09", "F5-08", "F5-17"}
 
 
@@ -63,10 +65,29 @@ def test_many_schedules(cases: Cases) -> None:
     [
         pytest.param(fault, marks=[] if fault in IN_SHORT else [pytest.mark.slow])
         for fault in FAULTS
-        if fault not in KEYS_ONLY
+        if fault not in KEYS_ONLY | ONE_ORDER
     ],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_planted_fault_is_found(cases: Cases, fault: str) -> None:
     with pytest.raises((AssertionError, BlockLeak, Flaky)):
         run_state_machine_as_test(cases.schedule(fault), settings=HUNT)
+
+
+def test_rows_a_request_has_still_to_lay_stay_when_another_leaves(lively: Any, make_case: Any, picture: Any) -> None:
+    """Three images, of which two fit; the second one's request leaves, and the third needs the room (vllm#46747)."""
+    base = lively.engine().config.with_(**SETTINGS[3], max_batch_size=4)
+    cases = make_cases(make_case, picture)
+
+    def run(engine: Engine) -> None:
+        for case in (1, 2, 3):
+            engine.submit(cases[case].request(str(case)))
+        engine.step()
+        engine.abort("2")
+        while engine.has_work():
+            engine.step()
+            engine.check_integrity()
+
+    run(Engine(base))
+    with pytest.raises(BlockLeak, match="encoder entries are pinned"):
+        run(Engine(base.with_(plant="F5-03")))
