@@ -79,7 +79,7 @@ def _run_suite(command: list[str], place: str, finished: Callable[[], None]) -> 
     with _started(command, place) as output:
         for line in output:
             lines.append(line.rstrip())
-            if "::test_" in line and "/benchmarks/" not in line and any(mark in line for mark in FINISHED):
+            if "::test_" in line and "benchmarks/" not in line and any(mark in line for mark in FINISHED):
                 finished()
     return _Said(lines, time.monotonic() - began)
 
