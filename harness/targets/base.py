@@ -5,6 +5,7 @@ A new engine is one subclass, named in the entry point group ``assay.targets`` (
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,12 +18,17 @@ from harness.toggles import Spelling
 
 @dataclass(frozen=True)
 class Launch:
-    """What a target is started with: a model, toggle settings, options that are no toggles, and a fault to plant."""
+    """What a target is started with: a model, toggle settings, options that are no toggles, and a fault to plant; and
+    where: the interpreter that has the engine, the address to listen on (port 0: any free one, told in the log).
+    """
 
     model: str
     toggles: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     plant: str | None = None
+    python: str = sys.executable
+    host: str = "127.0.0.1"
+    port: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -29,13 +28,15 @@ class ReferenceTarget(Target):
         name: Spelling(f"--{name.replace('_', '-')}") for name in EngineConfig.toggles()
     }
     info_path: ClassVar[str | None] = "/server_info"
-    command: ClassVar[tuple[str, ...]] = (sys.executable, "-m", "reference_engine")
+    command: ClassVar[tuple[str, ...]] = ("-m", "reference_engine")
+    """What the interpreter is given."""
 
     def launch_line(self, launch: Launch) -> LaunchLine:
         flags, env = self.spell(launch.toggles)
         options = [part for name, value in launch.options.items() for part in (f"--{name.replace('_', '-')}", value)]
         plant = ["--plant", launch.plant, "--allow-plant"] if launch.plant else []
-        argv = (*self.command, "--model", launch.model, "--host", "127.0.0.1", "--port", "0", *flags, *options, *plant)
+        listen = ("--host", launch.host, "--port", str(launch.port))
+        argv = (launch.python, *self.command, "--model", launch.model, *listen, *flags, *options, *plant)
         return LaunchLine(argv, {"OMP_NUM_THREADS": str(THREADS)} | env)
 
     def ready_url(self, log: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +13,7 @@ from harness.targets.reference import ReferenceTarget
 
 class StandinTarget(ReferenceTarget):
     name: ClassVar[str] = "stand-in"
-    command: ClassVar[tuple[str, ...]] = (sys.executable, str(Path(__file__).with_name("standin.py")))
+    command: ClassVar[tuple[str, ...]] = (str(Path(__file__).with_name("standin.py")),)
 
     def __init__(self, flags: dict[str, list[str]] | None = None) -> None:
         self.flags = json.loads(os.environ.get("STANDIN_FLAGS", "{}")) if flags is None else flags
