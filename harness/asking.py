@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,12 +21,33 @@ from harness.observation import Observation, Prompt
 
 Arrival = Literal["closed_loop", "waves"]
 OnAnswer = Callable[[Prompt, Observation], None]
-REQUEST_SECONDS = 60.0
 
 
-def new_client(server: Server, connections: int, timeout: float = REQUEST_SECONDS) -> httpx2.AsyncClient:
+def new_client(server: Server, connections: int) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx2.AsyncClient(base_url=server.url, timeout=timeout, limits=limits, trust_env=False)
+    return httpx2.AsyncClient(
+        base_url=server.url,
+        headers=dict(server.headers),
+        timeout=server.request_timeout,
+        limits=limits,
+        trust_env=False,
+    )
+
+
+@asynccontextmanager
+async def deadline(server: Server, doing: str) -> AsyncIterator[None]:
+    """Around one request: a server that dies, breaks off or does not come to an end in time raises
+    :class:`TargetDied`, also one that goes on sending a little now and then.
+    """
+    try:
+        async with asyncio.timeout(server.request_timeout):
+            yield
+    except (TimeoutError, httpx2.TimeoutException) as error:
+        limit = f"not done after {server.request_timeout:g} s; --request-timeout allows more"
+        raise await asyncio.to_thread(server.death, f"{doing} ({limit})") from error
+    except httpx2.TransportError as error:
+        what = " ".join(filter(None, [type(error).__name__, str(error)]))
+        raise await asyncio.to_thread(server.death, f"{doing} ({what})") from error
 
 
 def ask_all(
@@ -36,12 +57,11 @@ def ask_all(
     concurrency: int,
     arrival: Arrival = "closed_loop",
     on_answer: OnAnswer = lambda prompt, observation: None,
-    timeout: float = REQUEST_SECONDS,
 ) -> list[Observation]:
     """One observation a prompt, in the prompts' order."""
 
     async def run() -> list[Observation]:
-        async with new_client(server, concurrency, timeout) as client:
+        async with new_client(server, concurrency) as client:
             if arrival == "waves":
                 found: list[Observation] = []
                 for wave in _chunks(prompts, concurrency):
@@ -78,10 +98,8 @@ async def _gated(
 async def _ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt, on_answer: OnAnswer) -> Observation:
     call = server.target.call(prompt, evidence=True, stream=False)
     started = time.monotonic()
-    try:
+    async with deadline(server, f"answering request {prompt.name}"):
         answer = await client.post(call.path, json=call.body)
-    except httpx2.TransportError as error:
-        raise server.process.death(f"answering request {prompt.name} ({type(error).__name__})") from error
     body: Any = answer.text
     with suppress(ValueError):
         body = answer.json()

@@ -38,6 +38,9 @@ def _guarded(work: Callable[[], int]) -> int:
             f"[bold red]error:[/] {str(error).replace('[', chr(92) + '[')}", highlight=False
         )
         return NOT_DONE
+    except OSError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+        return NOT_DONE
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; servers are ended, what was measured is in the partial record")
         return INTERRUPTED
@@ -60,6 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("record", type=Path, help="RUN.json, or RUN.partial.jsonl of a run that broke off")
     report.add_argument("--out", type=Path, help="where to write the page (default: beside the record)")
     report.set_defaults(command=_report)
+    sweep = "remove processes, containers and files that killed runs left"
+    commands.add_parser("sweep", help=sweep, description=sweep.capitalize() + ".").set_defaults(command=_sweep)
     commands.add_parser("version", help="print versions").set_defaults(command=_version)
     return parser
 
@@ -89,9 +94,25 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--startup-timeout", type=float, metavar="S", help="seconds a server may take to be ready (default: 90)"
     )
+    parser.add_argument(
+        "--request-timeout", type=float, metavar="S", help="seconds one request may take, whole (default: 60)"
+    )
+    _add_place(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of the table")
     parser.set_defaults(command=_run)
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    """Names as in :class:`harness.launch.place.Place`."""
+    place = parser.add_argument_group("where the servers are", "without any of these: processes of this machine")
+    place.add_argument(
+        "--url",
+        action="append",
+        metavar="[SETTING=]URL",
+        help="a server that runs already: nothing is started or stopped; one for each setting that a job compares",
+    )
+    place.add_argument("--api-key", metavar="VARIABLE", help="environment variable that holds the key of --url")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -127,6 +148,14 @@ def _report(arguments: argparse.Namespace) -> int:
 
     page = write_page(load_record(arguments.record), arguments.out or arguments.record.with_suffix(".html"))
     sys.stdout.write(f"page    {page}\n")
+    return PASSED
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from harness.launch.sweep import sweep
+
+    found = sweep()
+    sys.stdout.write("".join(f"removed {line}\n" for line in found) or "nothing was left\n")
     return PASSED
 
 

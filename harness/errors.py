@@ -13,6 +13,10 @@ class UsageError(JobError):
     """The caller asked for something that does not exist; the message lists what does."""
 
 
+class RecordError(JobError):
+    """What was seen could not be written down; the record holds everything up to there."""
+
+
 class LaunchError(JobError):
     """A target did not become ready; the message holds the telling lines of its log."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.launch.place import PLACES, Place
 from harness.session import Wishes
 
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -25,6 +26,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "accuracy_floor": (int, float),
     "startup_timeout": (int, float),
+    "request_timeout": (int, float),
+    "place": dict,
 }
 
 
@@ -40,6 +43,7 @@ def read_wishes(named: Sequence[str], given: Mapping[str, Any]) -> Wishes:
     options = {name: value for name, value in given.items() if name in known}
     if "toggles" in values:
         options["toggles"] = [*values["toggles"], *options.get("toggles", [])]
+    options["place"] = Place(**values.pop("place", {}) | {name: given[name] for name in PLACES if name in given})
     return Wishes(**{**values, **options})
 
 
@@ -55,6 +59,9 @@ def read_file(path: Path) -> dict[str, Any]:
             raise UsageError(f"{path}: unknown key {name!r}; known: {', '.join(KINDS)}")
         if not isinstance(value, KINDS[name]) or isinstance(value, bool):
             raise UsageError(f"{path}: {name} = {value!r} has the wrong type")
+    for name in values.get("place", {}):
+        if name not in PLACES:
+            raise UsageError(f"{path}: [place] has no {name!r}; known: {', '.join(PLACES)}")
     if "toggles" in values:
         values["toggles"] = [f"{name}={setting}" for name, setting in values["toggles"].items()]
     return values

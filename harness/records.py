@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from harness.errors import UsageError
+from harness.errors import RecordError, UsageError
 from harness.observation import Observation, Picture, Prompt
 from harness.verdict import Filed
 
@@ -38,13 +38,19 @@ class Recorder:
     """Writes one run's events. Use as a context manager: leaving it without :meth:`finish` keeps the partial file."""
 
     def __init__(self, directory: Path, name: str | None = None) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self.run = name or f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}"
         self.path = directory / f"{self.run}.json"
         self.partial = directory / f"{self.run}.partial.jsonl"
         self.logs = directory / f"{self.run}.logs"
         self._pictures: set[str] = set()
-        self._lines = self.partial.open("x", encoding="utf-8")
+        self._whole = 0
+        """Bytes of the partial file that are whole lines."""
+        self._clock = time.time() - time.monotonic()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lines = self.partial.open("xb", buffering=0)
+        except OSError as error:
+            raise UsageError(f"--out {directory}: no record can be written there: {error.strerror}") from error
 
     def __enter__(self) -> Recorder:
         return self
@@ -53,9 +59,26 @@ class Recorder:
         self._lines.close()
 
     def event(self, kind: str, **fields: Any) -> None:
-        line = {"event": kind, "at": round(time.time(), 3)} | fields
-        self._lines.write(json.dumps(line, ensure_ascii=False, default=_plain) + "\n")
-        self._lines.flush()
+        """On disk when this returns. Raises :class:`RecordError` where that fails; what was there before stays whole.
+
+        Times go on evenly even where the machine's clock is set meanwhile.
+        """
+        line = {"event": kind, "at": round(self._clock + time.monotonic(), 3)} | fields
+        left = (json.dumps(line, ensure_ascii=False, default=_plain) + "\n").encode(errors="replace")
+        size = len(left)
+        try:
+            while left:
+                left = left[self._lines.write(left) :]
+        except OSError as error:
+            self._lines.truncate(self._whole)
+            self._lines.seek(self._whole)
+            raise RecordError(self._cannot_write(self.partial, error)) from error
+        self._whole += size
+
+    def _cannot_write(self, path: Path, error: OSError) -> str:
+        """What is lost, what is kept and what to do."""
+        kept = f"what was measured before is in {self.partial} (`assay report` makes a page of it)"
+        return f"record: cannot write {path}: {error.strerror}; {kept}. Make room (`df -h`), or name another --out"
 
     def prompt(self, job: str, prompt: Prompt) -> None:
         """A request as sent; its pictures by digest, a thumbnail of each new one beside it."""
@@ -77,6 +100,15 @@ class Recorder:
         """Put the whole record in place, atomically."""
         self.event("end", exit_code=code)
         self._lines.close()
+        try:
+            self._put_in_place(code)
+        except OSError as error:
+            self.path.with_suffix(".json.tmp").unlink(missing_ok=True)
+            raise RecordError(self._cannot_write(self.path, error)) from error
+        self.partial.unlink()
+        return self.path
+
+    def _put_in_place(self, code: int) -> None:
         record = {"schema_version": SCHEMA_VERSION, "run": self.run, "complete": True, "exit_code": code}
         waiting = self.path.with_suffix(".json.tmp")
         with waiting.open("w", encoding="utf-8") as file:
@@ -85,8 +117,6 @@ class Recorder:
             file.flush()
             os.fsync(file.fileno())
         waiting.replace(self.path)
-        self.partial.unlink()
-        return self.path
 
 
 def load_record(path: Path) -> dict[str, Any]:

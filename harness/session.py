@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from harness.errors import JobError, UsageError
+from harness.errors import JobError, RecordError, UsageError
 from harness.jobs import Job, JobContext, find_jobs
+from harness.launch.place import Place
+from harness.launch.server import REQUEST_SECONDS
+from harness.launch.sweep import sweep
 from harness.progress import Progress, Silent
 from harness.records import Recorder, load_record, public_arguments
 from harness.report.page import write_page
@@ -50,6 +54,8 @@ class Wishes:
     toggles: Sequence[str] = ()
     accuracy_floor: float | None = None
     startup_timeout: float = 90.0
+    request_timeout: float = REQUEST_SECONDS
+    place: Place = field(default_factory=Place)
 
 
 @dataclass
@@ -72,11 +78,15 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
             raise UsageError(f"--toggle {clash[0]}: job {job.name} compares its settings itself; name other jobs")
     if wishes.samples is not None and wishes.samples < 1:
         raise UsageError(f"--samples {wishes.samples}: at least 1 is needed")
+    for name in ("startup_timeout", "request_timeout"):
+        if not getattr(wishes, name) > 0:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(wishes, name):g}: more than 0 seconds are needed")
+    launcher = wishes.place.launcher()
     target, checkpoint = find_target(wishes.target), find_checkpoint(wishes.model)
     markup = markup_of(checkpoint)
     target.spell(overrides)
     started = time.monotonic()
-    with Recorder(wishes.directory) as recorder, signals_as_interrupts():
+    with signals_as_interrupts(), Recorder(wishes.directory) as recorder:
         context = JobContext(
             target=target,
             model=str(checkpoint),
@@ -91,6 +101,8 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
             if wishes.accuracy_floor is None
             else wishes.accuracy_floor,
             startup_timeout=wishes.startup_timeout,
+            request_timeout=wishes.request_timeout,
+            launcher=launcher,
             questions=partial(sentinel_questions, markup=markup),
             markup=markup,
         )
@@ -98,7 +110,12 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
         problem = run_jobs(context, jobs)
         code = exit_code(context.filed, incomplete=problem is not None)
         record = recorder.finish(code)
-    page = write_page(load_record(record), record.with_suffix(".html"))
+    page = record.with_suffix(".html")
+    try:
+        write_page(load_record(record), page)
+    except OSError as error:
+        again = f"the record is whole: `assay report {record}` makes the page again"
+        raise RecordError(f"page: cannot write {page}: {error.strerror}; {again}") from error
     return Outcome(code, record, page, time.monotonic() - started, problem, context.filed)
 
 
@@ -113,6 +130,8 @@ def find_checkpoint(model: str) -> Path:
 
 
 def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job]) -> None:
+    for line in sweep():
+        context.progress.step(f"removed what an earlier run left: {line}")
     context.recorder.event(
         "run",
         command=public_arguments(sys.argv),
@@ -123,6 +142,7 @@ def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job]) -> No
         samples=wishes.samples,
         toggles=dict(context.toggles),
         plant=wishes.plant,
+        place=context.launcher.prepare(),
         jobs=[job.name for job in jobs],
         versions=versions(),
         hardware=hardware(),
@@ -139,9 +159,15 @@ def run_jobs(context: JobContext, jobs: Sequence[Job]) -> str | None:
         started = time.monotonic()
         try:
             job.run(context)
+        except RecordError:
+            raise
         except JobError as error:
             context.recorder.event("problem", job=job.name, message=str(error))
             return f"{job.name}: {error}"
+        except Exception as error:  # of Assay or of a target's adapter: no check failed, so it must not end with 1
+            what = f"unexpected {type(error).__name__}: {error}"
+            context.recorder.event("problem", job=job.name, message=what, traceback=traceback.format_exc())
+            return f"{job.name}: {what}\n{traceback.format_exc(limit=-3)}"
         except KeyboardInterrupt:
             context.recorder.event("interrupted", job=job.name)
             raise

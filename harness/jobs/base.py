@@ -11,10 +11,12 @@ from typing import ClassVar
 
 from harness.asking import Arrival, ask_all
 from harness.checks.identity import Placeholders
-from harness.launch.server import Server, launched
+from harness.launch.process import ProcessLauncher
+from harness.launch.running import Launcher
+from harness.launch.server import REQUEST_SECONDS, Server, launched
 from harness.observation import Observation, Prompt
 from harness.progress import Progress, Silent
-from harness.records import Recorder, public_arguments, public_environment
+from harness.records import Recorder
 from harness.targets.base import Launch, Target
 from harness.verdict import Filed, Verdict
 from harness.vocabulary import Vocabulary
@@ -40,6 +42,8 @@ class JobContext:
     plant: str | None = None
     accuracy_floor: float | None = None
     startup_timeout: float = 90.0
+    request_timeout: float = REQUEST_SECONDS
+    launcher: Launcher = field(default_factory=ProcessLauncher)
     questions: Callable[[int, int], list[Question]] = sentinel_questions
     questioner: Questioner = sentinel_questioner
     markup: Markup = QWEN
@@ -71,18 +75,26 @@ class JobContext:
         self.progress.step(f"starting {len(launches)} server{'s' if len(launches) > 1 else ''}: {', '.join(launches)}")
 
         def on_stop(server: Server) -> None:
-            self.recorder.event("stop", job=job, setting=server.setting, log_tail=server.process.log_tail())
+            self.recorder.event("stop", job=job, setting=server.setting, log_tail=server.running.log_tail())
 
         def log_file(setting: str) -> Path:
             return self.recorder.logs / f"{job}.{setting}.log"
 
-        with launched(self.target, launches, log_file, timeout=self.startup_timeout, on_stop=on_stop) as servers:
+        with launched(
+            self.launcher,
+            self.target,
+            launches,
+            log_file,
+            timeout=self.startup_timeout,
+            request_timeout=self.request_timeout,
+            on_stop=on_stop,
+            on_wait=self.progress.step,
+        ) as servers:
             for server in servers.values():
                 self._record_launch(job, server)
             yield servers
 
     def _record_launch(self, job: str, server: Server) -> None:
-        process = server.process
         self.recorder.event(
             "launch",
             job=job,
@@ -90,10 +102,9 @@ class JobContext:
             toggles=dict(server.launch.toggles),
             options=dict(server.launch.options),
             plant=server.launch.plant,
-            argv=public_arguments(process.line.argv),
-            environment=public_environment(process.environment()),
-            seconds_to_ready=round(process.seconds_to_ready, 3),
+            seconds_to_ready=round(server.running.seconds_to_ready, 3),
             describes=server.describe(),
+            **server.running.facts(),
         )
 
     def record_prompts(self, job: str, prompts: Sequence[Prompt]) -> None:

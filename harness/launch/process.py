@@ -1,72 +1,112 @@
-"""One server process: a group of its own, its log in a file, ready when it says so and answers, never leaked.
+"""One server process: a session of its own behind a guard, its log in a file, nothing of it left when it is stopped.
 
-``start`` and :func:`wait_ready` are apart, so that several can start side by side. ``stop`` may be called at any time
-and twice. What still runs when Assay ends is ended by ``atexit``; when Assay is killed, by :mod:`harness.launch.guard`.
+:mod:`harness.launch.guard` ends it, also when Assay is killed; when the guard is killed, :meth:`ServerProcess.stop`
+ends what carries the guard's mark.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
+from harness.launch.processes import command_line, descendants, identity, listeners
+from harness.launch.running import Logs, Running
+from harness.launch.sweep import end_marked
+from harness.records import public_arguments, public_environment
+from harness.targets.base import Launch, LaunchLine, Target
 
-from harness.errors import LaunchError, TargetDied
-from harness.targets.base import LaunchLine
-
-STOP_SECONDS = 6.0
-POLL_SECONDS = 0.05
-TELLING = re.compile(
-    r"error|exception|refused|in use|unknown|cannot|not found|no such|fatal|killed|out of memory", re.IGNORECASE
-)
-ReadyUrl = Callable[[str], str | None]
-"""From a log, the address that a target has announced in it."""
+GRACE_SECONDS = 5.0
+"""What a server gets to obey SIGTERM."""
+ENDING_SECONDS = 8.0
+"""What its guard may need beyond that."""
 ROOT = Path(__file__).parents[2]
+SIGNALS = {"SIGKILL": "; if nobody did that, the kernel did, for memory: `dmesg | grep -i oom`"}
 
-_running: set[ServerProcess] = set()
 
+class Guarded(Running):
+    """A server that a guard process starts, watches and ends. The guard lives while its standard input is open."""
 
-class ServerProcess:
-    def __init__(self, name: str, line: LaunchLine, log: Path, *, inherited: dict[str, str] | None = None) -> None:
-        self.name, self.line, self.log = name, line, log
-        self.url = ""
-        self.seconds_to_ready = 0.0
-        self._inherited = dict(os.environ) if inherited is None else inherited
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lifeline = -1
-        self._asked_to_end = False
+    guard = ""
+    """The guard's identity."""
+    _guard_process: subprocess.Popen[bytes] | None = None
+    grace = GRACE_SECONDS
 
-    def start(self) -> None:
+    def _start_guard(self, module: str, arguments: Sequence[str], environment: dict[str, str], stdout: int) -> None:
+        assert self.log is not None
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        read_end, self._lifeline = os.pipe()
-        guard = [sys.executable, "-m", "harness.launch.guard", str(read_end), "--", *self.line.argv]
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                guard,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+        with self.log.open("w+b"), self.log.open("a+b") as log:
+            self._guard_process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=stdout if stdout >= 0 or stdout == subprocess.PIPE else log,
+                stderr=log,
                 start_new_session=True,
-                pass_fds=[read_end],
             )
-        os.close(read_end)
-        _running.add(self)
-        self._started = time.monotonic()
+        self.guard = identity(self._guard_process.pid)
+        self._register()
 
     @property
     def pid(self) -> int:
         """Of the guard, which is also the number of the server's group and session."""
-        assert self._process is not None
-        return self._process.pid
+        assert self._guard_process is not None
+        return self._guard_process.pid
+
+    def ended(self) -> str | None:
+        code = self._guard_process.poll() if self._guard_process else None
+        if code is None:
+            return None
+        if code < 0:
+            return f"lost its guard (process {self.pid}, ended by {signal.Signals(-code).name}) and was ended with it"
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(code - 128).name
+            return f"was ended by {name}" + ("" if self._asked_to_end else SIGNALS.get(name, ""))
+        return f"ended with exit code {code}"
+
+    _asked_to_end = False
+
+    def terminate(self) -> None:
+        if self._guard_process is not None and not self._asked_to_end:
+            self._asked_to_end = True
+            assert self._guard_process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._guard_process.stdin.close()
+
+    def stop(self) -> None:
+        if self._guard_process is None:
+            return
+        self.terminate()
+        try:
+            self._guard_process.wait(self.grace + ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._guard_process.wait()
+        if self._guard_process.returncode < 0:
+            self._end_unguarded()
+        self._forget()
+
+    def _end_unguarded(self) -> None:
+        """End what a guard that was killed left."""
+        end_marked({self.guard})
+
+
+class ServerProcess(Guarded):
+    def __init__(self, name: str, line: LaunchLine, log: Path, *, inherited: dict[str, str] | None = None) -> None:
+        super().__init__(name, log)
+        self.line = line
+        self.grace = GRACE_SECONDS
+        self._inherited = dict(os.environ) if inherited is None else inherited
+
+    def start(self) -> None:
+        arguments = (str(self.grace), "--", *self.line.argv)
+        self._start_guard("harness.launch.guard", arguments, self.environment(), subprocess.STDOUT)
 
     def environment(self) -> dict[str, str]:
         """Assay's own environment less any engine settings in it, plus the launch line's; this checkout stays
@@ -76,92 +116,23 @@ class ServerProcess:
         paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
         return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | dict(self.line.env)
 
-    def check_ready(self, ready_url: ReadyUrl, health_path: str) -> bool:
-        """Whether the announced address answers. Raises :class:`LaunchError` with the telling lines if it ended."""
-        if (ended := self.ended()) is not None:
-            raise LaunchError(f"server {self.name} did not start: it {ended}\n{self.telling_lines()}")
-        self.url = self.url or ready_url(self.log_text()) or ""
-        if not (self.url and _healthy(self.url + health_path)):
-            return False
-        self.seconds_to_ready = time.monotonic() - self._started
-        return True
+    def facts(self) -> dict[str, Any]:
+        return {"argv": public_arguments(self.line.argv), "environment": public_environment(self.environment())}
 
-    def ended(self) -> str | None:
-        """How it ended, as words; None while it runs."""
-        code = self._process.poll() if self._process else None
-        if code is None:
+    def intruder(self) -> str | None:
+        address = urlsplit(self.url)
+        others = (listeners(address.port) if address.port else None) or set()
+        if not others or others & descendants(self.pid):
             return None
-        number = -code if code < 0 else code - 128
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(number).name}"
-        return f"ended with exit code {code}"
-
-    def death(self, doing: str, patience: float = 2.0) -> TargetDied:
-        """The error to raise when a call to this server failed: says whether it died or just did not answer."""
-        deadline = time.monotonic() + patience
-        while (ended := self.ended()) is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        what = f"{ended} while {doing}" if ended else f"is running but did not answer while {doing}"
-        return TargetDied(f"server {self.name} {what}\n{self.telling_lines()}")
-
-    def log_text(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def log_tail(self, lines: int = 40) -> str:
-        return "\n".join(self.log_text().splitlines()[-lines:])
-
-    def telling_lines(self, most: int = 5) -> str:
-        """The last lines of the log that speak of trouble, else simply its last lines."""
-        lines = [line.rstrip() for line in self.log_text().splitlines() if line.strip()]
-        telling = [line for line in lines if TELLING.search(line)] or lines or ["(the log is empty)"]
-        return "\n".join(f"    {line[:300]}" for line in telling[-most:]) + f"\n    full log: {self.log}"
-
-    def terminate(self) -> None:
-        """Ask the group to end, without waiting; :meth:`stop` sees to it."""
-        if self._process is not None and not self._asked_to_end:
-            self._asked_to_end = True
-            self._signal_group(signal.SIGTERM)
-
-    def stop(self) -> None:
-        """SIGTERM to the group, a while to obey, SIGKILL to whatever is left of it."""
-        _running.discard(self)
-        if self._process is None:
-            return
-        self.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
-        self._signal_group(signal.SIGKILL)
-        self._process.wait()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+        other = min(others)
+        return f"port {address.port} is answered by process {other} ({command_line(other)[:80]}), not by this server"
 
 
-def wait_ready(processes: Sequence[ServerProcess], ready_url: ReadyUrl, health_path: str, timeout: float) -> None:
-    """Until every one of them is ready; the first that ends, or that takes too long, raises :class:`LaunchError`."""
-    deadline = time.monotonic() + timeout
-    waiting = list(processes)
-    while waiting := [process for process in waiting if not process.check_ready(ready_url, health_path)]:
-        if time.monotonic() > deadline:
-            told = f"server {waiting[0].name} was not ready within {timeout:g} s (raise --startup-timeout)"
-            raise LaunchError(f"{told}\n{waiting[0].telling_lines()}")
-        time.sleep(POLL_SECONDS)
+class ProcessLauncher:
+    """Servers as processes of this machine."""
 
+    def prepare(self) -> dict[str, Any]:
+        return {"launcher": "process"}
 
-def _healthy(url: str) -> bool:
-    try:
-        return httpx2.get(url, timeout=2.0, trust_env=False).status_code == 200
-    except httpx2.TransportError:
-        return False
-
-
-@atexit.register
-def stop_all() -> None:
-    """End every server that still runs."""
-    for process in list(_running):
-        process.stop()
+    def servers(self, target: Target, launches: Mapping[str, Launch], logs: Logs) -> dict[str, Running]:
+        return {name: ServerProcess(name, target.launch_line(launch), logs(name)) for name, launch in launches.items()}

@@ -14,7 +14,7 @@ from statistics import median
 
 import httpx2
 
-from harness.asking import gather_or_cancel, new_client
+from harness.asking import deadline, gather_or_cancel, new_client
 from harness.errors import JobError
 from harness.launch.server import Server
 from harness.observation import Prompt
@@ -76,23 +76,26 @@ async def _stream(client: httpx2.AsyncClient, server: Server, prompt: Prompt) ->
     started = time.perf_counter()
     ttft: float | None = None
     prompt_tokens = completion_tokens = 0
-    try:
-        async with client.stream("POST", call.path, json=call.body) as answer:
-            if answer.status_code != 200:
-                refusal = (await answer.aread()).decode(errors="replace")[:500]
-                raise JobError(f"{server.setting} refused {prompt.name}: {refusal}")
-            async for line in answer.aiter_lines():
-                if not line.startswith("data:") or (data := line[5:].strip()) == "[DONE]":
-                    continue
+    async with (
+        deadline(server, f"streaming request {prompt.name}"),
+        client.stream("POST", call.path, json=call.body) as answer,
+    ):
+        if answer.status_code != 200:
+            refusal = (await answer.aread()).decode(errors="replace")[:500]
+            raise JobError(f"{server.setting} refused {prompt.name}: {refusal}")
+        async for line in answer.aiter_lines():
+            if not line.startswith("data:") or (data := line[5:].strip()) == "[DONE]":
+                continue
+            try:
                 event = json.loads(data)
-                if "error" in event:
-                    raise JobError(f"{server.setting} failed {prompt.name}: {event['error']}")
-                ttft = ttft if ttft is not None else time.perf_counter() - started
-                seen = server.target.read_event(event)
-                prompt_tokens = seen.prompt_tokens or prompt_tokens
-                completion_tokens = seen.completion_tokens or completion_tokens
-    except httpx2.TransportError as error:
-        raise server.process.death(f"streaming request {prompt.name} ({type(error).__name__})") from error
+            except ValueError as error:
+                raise JobError(f"{server.setting} streamed {data[:80]!r} for {prompt.name}: not JSON") from error
+            if "error" in event:
+                raise JobError(f"{server.setting} failed {prompt.name}: {event['error']}")
+            ttft = ttft if ttft is not None else time.perf_counter() - started
+            seen = server.target.read_event(event)
+            prompt_tokens = seen.prompt_tokens or prompt_tokens
+            completion_tokens = seen.completion_tokens or completion_tokens
     if ttft is None:
         raise JobError(f"{server.setting} streamed nothing for {prompt.name}")
     return Timing(prompt.name, ttft, time.perf_counter() - started, prompt_tokens, completion_tokens)

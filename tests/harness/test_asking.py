@@ -21,8 +21,10 @@ def serve(make_context: Callable[..., JobContext]) -> Iterator[Serve]:
     """A stand-in server and eight prompts for it."""
     open_servers: list[Any] = []
 
-    def start(*flags: str, setting: str = "cross_request") -> tuple[Server, list[Prompt]]:
-        context = make_context({"*": list(flags)})
+    def start(
+        *flags: str, setting: str = "cross_request", request_timeout: float = 60.0
+    ) -> tuple[Server, list[Prompt]]:
+        context = make_context({"*": list(flags)}, request_timeout=request_timeout)
         servers = context.servers("job", {"one": context.launch({"vit_batching": setting})})
         open_servers.append(servers)
         questions = plain_questions(8, 0)
@@ -57,9 +59,9 @@ def test_a_wave_meets_in_one_pass_and_a_single_caller_does_not(serve: Serve) -> 
 
 
 def test_a_server_that_does_not_answer_is_told_from_one_that_died(serve: Serve) -> None:
-    server, prompts = serve("--delay", "20")
-    with pytest.raises(TargetDied, match="is running but did not answer while answering request p0"):
-        ask_all(server, prompts[:1], concurrency=1, timeout=0.5)
+    server, prompts = serve("--delay", "20", request_timeout=0.5)
+    with pytest.raises(TargetDied, match=r"did not answer while answering request p0 .*--request-timeout allows more"):
+        ask_all(server, prompts[:1], concurrency=1)
 
 
 def test_a_dead_server_is_told_with_its_exit(serve: Serve) -> None:

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import httpx2
 
 from harness.bench.contestants.base import Contestant, Door, Setup
-from harness.launch.process import ServerProcess, wait_ready
+from harness.launch.process import ServerProcess
+from harness.launch.running import wait_ready
 from harness.observation import Prompt
 from harness.targets.base import Launch, LaunchLine
 from harness.targets.reference import ReferenceTarget

@@ -15,7 +15,7 @@ from processes import alive, gone_within, read_pid
 from standin_target import StandinTarget
 
 from harness.errors import LaunchError
-from harness.launch import process as process_module
+from harness.launch import running
 from harness.launch.process import ROOT, ServerProcess
 from harness.targets.base import Launch
 
@@ -42,7 +42,7 @@ def start(checkpoint: Path, tmp_path: Path) -> Iterator[Start]:
 
 
 def wait_ready(*processes: ServerProcess, timeout: float = 20.0) -> None:
-    process_module.wait_ready(processes, StandinTarget({}).ready_url, "/health", timeout)
+    running.wait_ready(processes, StandinTarget({}).ready_url, "/health", timeout)
 
 
 def test_ready_then_stopped_with_its_children(start: Start, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_ready_then_stopped_with_its_children(start: Start, tmp_path: Path) -> N
 
 
 def test_a_server_that_ignores_sigterm_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.launch.process.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("harness.launch.process.GRACE_SECONDS", 0.5)
     process = start("--ignores-sigterm")
     process.stop()
     assert process.ended() == "was ended by SIGKILL"
