@@ -8,8 +8,9 @@ observation.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,9 +19,12 @@ import httpx2
 
 from harness.launch.server import Server
 from harness.observation import Observation, Prompt
+from harness.targets.base import Call
 
 Arrival = Literal["closed_loop", "waves"]
 OnAnswer = Callable[[Prompt, Observation], None]
+Ask = Callable[[httpx2.AsyncClient, Server, Prompt], Awaitable[Observation]]
+"""One request and the reading of its answer."""
 
 
 def new_client(server: Server, connections: int) -> httpx2.AsyncClient:
@@ -57,18 +61,30 @@ def ask_all(
     concurrency: int,
     arrival: Arrival = "closed_loop",
     on_answer: OnAnswer = lambda prompt, observation: None,
+    ask: Ask | None = None,
 ) -> list[Observation]:
-    """One observation a prompt, in the prompts' order."""
+    """One observation a prompt, in the prompts' order. ``ask`` is how each is asked; as a whole answer unless given."""
+
+    async def one(client: httpx2.AsyncClient, prompt: Prompt) -> Observation:
+        started = time.monotonic()
+        observation = await (ask or ask_whole)(client, server, prompt)
+        observation = replace(observation, seconds=time.monotonic() - started)
+        on_answer(prompt, observation)
+        return observation
+
+    async def gated(gate: asyncio.Semaphore, client: httpx2.AsyncClient, prompt: Prompt) -> Observation:
+        async with gate:
+            return await one(client, prompt)
 
     async def run() -> list[Observation]:
         async with new_client(server, concurrency) as client:
             if arrival == "waves":
                 found: list[Observation] = []
                 for wave in _chunks(prompts, concurrency):
-                    found += await gather_or_cancel([_ask(client, server, prompt, on_answer) for prompt in wave])
+                    found += await gather_or_cancel([one(client, prompt) for prompt in wave])
                 return found
             gate = asyncio.Semaphore(concurrency)
-            return await gather_or_cancel([_gated(gate, client, server, prompt, on_answer) for prompt in prompts])
+            return await gather_or_cancel([gated(gate, client, prompt) for prompt in prompts])
 
     return asyncio.run(run())
 
@@ -88,22 +104,54 @@ def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
         yield prompts[start : start + size]
 
 
-async def _gated(
-    gate: asyncio.Semaphore, client: httpx2.AsyncClient, server: Server, prompt: Prompt, on_answer: OnAnswer
-) -> Observation:
-    async with gate:
-        return await _ask(client, server, prompt, on_answer)
-
-
-async def _ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt, on_answer: OnAnswer) -> Observation:
+async def ask_whole(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
     call = server.target.call(prompt, evidence=True, stream=False)
-    started = time.monotonic()
-    async with deadline(server, f"answering request {prompt.name}"):
+    status, body = await post(client, server, call, f"answering request {prompt.name}")
+    return server.target.read(prompt, server.setting, status, body)
+
+
+async def ask_streamed(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
+    """The answer that a stream's events add up to."""
+    call = server.target.call(prompt, evidence=True, stream=True)
+    events: list[Any] = []
+    try:
+        async with (
+            deadline(server, f"streaming request {prompt.name}"),
+            client.stream("POST", call.path, json=call.body) as answer,
+        ):
+            if answer.status_code != 200:
+                await answer.aread()
+                return server.target.read(prompt, server.setting, answer.status_code, _body(answer))
+            async for line in answer.aiter_lines():
+                if line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
+                    events.append(json.loads(data))
+    except ValueError as error:
+        return Observation(prompt.name, server.setting, 200, error=f"an event of the stream is not JSON: {error}")
+    return server.target.read_stream(prompt, server.setting, events)
+
+
+def ask_choices(n: int) -> Ask:
+    """``n`` answers to each prompt, in one call: the first, and in its ``others`` the rest."""
+
+    async def ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
+        call = server.target.with_choices(server.target.call(prompt, evidence=True, stream=False), n)
+        status, body = await post(client, server, call, f"answering request {prompt.name} {n} times")
+        first, *others = server.target.read_choices(prompt, server.setting, status, body)
+        if first.ok and len(others) != n - 1:
+            return replace(first, error=f"{len(others) + 1} choices came, {n} were asked for")
+        return replace(first, others=tuple(others))
+
+    return ask
+
+
+async def post(client: httpx2.AsyncClient, server: Server, call: Call, doing: str) -> tuple[int, Any]:
+    """Status and body, as JSON where it is JSON. Raises :class:`TargetDied` where none came."""
+    async with deadline(server, doing):
         answer = await client.post(call.path, json=call.body)
-    body: Any = answer.text
+    return answer.status_code, _body(answer)
+
+
+def _body(answer: httpx2.Response) -> Any:
     with suppress(ValueError):
-        body = answer.json()
-    observation = server.target.read(prompt, server.setting, answer.status_code, body)
-    observation = replace(observation, seconds=time.monotonic() - started)
-    on_answer(prompt, observation)
-    return observation
+        return answer.json()
+    return answer.text

@@ -23,3 +23,7 @@ class LaunchError(JobError):
 
 class TargetDied(JobError):
     """A target that had been ready ended, or stopped answering, in the middle of a job."""
+
+
+class Lacking(JobError):
+    """A target, or its adapter, does not have what a check needs: the check is not exercised, and says why."""

@@ -1,7 +1,8 @@
 """Job files: a run's wishes in TOML, so that a team's jobs lie in its own repository. ``assay run
 e2e/drift-chunked.toml``.
 
-Keys are those of :class:`~harness.session.Wishes`; what stands on the command line wins. An unknown key is refused.
+Keys are those of :class:`~harness.session.Wishes`, and ``[[job]]`` tables declare jobs of the file's own
+(:mod:`harness.jobs.declared`); what stands on the command line wins. An unknown key is refused.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.jobs.declared import declared_job
 from harness.launch.place import PLACES, Place
 from harness.session import Wishes
 
 KINDS: dict[str, type | tuple[type, ...]] = {
     "jobs": list,
+    "job": list,
     "toggles": dict,
     "target": str,
     "model": str,
@@ -64,4 +67,6 @@ def read_file(path: Path) -> dict[str, Any]:
             raise UsageError(f"{path}: [place] has no {name!r}; known: {', '.join(PLACES)}")
     if "toggles" in values:
         values["toggles"] = [f"{name}={setting}" for name, setting in values["toggles"].items()]
+    if "job" in values:
+        values["declared"] = [declared_job(table, str(path)) for table in values.pop("job")]
     return values

@@ -98,6 +98,8 @@ class Observation:
     encoder_batch: int = 0
     """Pictures that shared this request's encoder pass, its own included."""
     seconds: float = 0.0
+    others: tuple[Observation, ...] = ()
+    """The further choices of a call that asked for several."""
 
     @property
     def ok(self) -> bool:

@@ -56,6 +56,8 @@ class Wishes:
     startup_timeout: float = 90.0
     request_timeout: float = REQUEST_SECONDS
     place: Place = field(default_factory=Place)
+    declared: Sequence[type[Job]] = ()
+    """Jobs of a job file."""
 
 
 @dataclass
@@ -72,7 +74,10 @@ class Outcome:
 
 def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
     """Raises :class:`UsageError` before anything starts; :class:`KeyboardInterrupt` leaves the partial record."""
-    jobs, overrides = find_jobs(wishes.jobs, plant=wishes.plant), parse_overrides(wishes.toggles)
+    jobs, overrides = (
+        find_jobs(wishes.jobs, plant=wishes.plant, declared=wishes.declared),
+        parse_overrides(wishes.toggles),
+    )
     for job in jobs:
         if clash := sorted(set(job.compares) & set(overrides)):
             raise UsageError(f"--toggle {clash[0]}: job {job.name} compares its settings itself; name other jobs")

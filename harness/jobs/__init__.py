@@ -18,15 +18,19 @@ JOBS: dict[str, type[Job]] = {
 __all__ = ["JOBS", "Job", "JobContext", "find_jobs"]
 
 
-def find_jobs(names: Sequence[str], *, plant: str | None = None) -> list[Job]:
-    """Jobs by name; all of them for none. With a fault to plant, those that it can be planted in."""
-    unknown = [name for name in names if name not in JOBS]
+def find_jobs(names: Sequence[str], *, plant: str | None = None, declared: Sequence[type[Job]] = ()) -> list[Job]:
+    """Jobs by name, shipped ones and those that a job file declares. For no name, all that are declared, else all that
+    are shipped; with a fault to plant, those of them that it can be planted in.
+    """
+    known = JOBS | {job.name: job for job in declared}
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"unknown job {unknown[0]!r}; known: {', '.join(JOBS)}")
+        raise UsageError(f"unknown job {unknown[0]!r}; known: {', '.join(known)}")
+    names = names or [job.name for job in declared]
     if plant and not names:
         names = [name for name, job in JOBS.items() if job.plantable]
-    chosen = [JOBS[name]() for name in dict.fromkeys(names or JOBS)]
+    chosen = [known[name]() for name in dict.fromkeys(names or JOBS)]
     if plant and not any(job.plantable for job in chosen):
-        possible = ", ".join(name for name, job in JOBS.items() if job.plantable)
+        possible = ", ".join(name for name, job in known.items() if job.plantable)
         raise UsageError(f"--plant {plant}: none of the jobs named takes a planted fault; those that do: {possible}")
     return chosen

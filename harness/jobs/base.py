@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from harness.asking import Arrival, ask_all
+from harness.asking import Arrival, Ask, ask_all
 from harness.checks.identity import Placeholders
 from harness.launch.process import ProcessLauncher
 from harness.launch.running import Launcher
@@ -112,16 +112,23 @@ class JobContext:
             self.recorder.prompt(job, prompt)
 
     def ask(
-        self, job: str, server: Server, prompts: Sequence[Prompt], *, concurrency: int, arrival: Arrival = "closed_loop"
+        self,
+        job: str,
+        server: Server,
+        prompts: Sequence[Prompt],
+        *,
+        concurrency: int,
+        arrival: Arrival = "closed_loop",
+        ask: Ask | None = None,
     ) -> list[Observation]:
-        """Answers in the prompts' order; each is on disk as soon as it is here."""
+        """Answers in the prompts' order; each is on disk as soon as it is here. ``ask``: in another way than whole."""
         self.progress.step(f"asking {server.setting}", len(prompts))
 
         def on_answer(prompt: Prompt, seen: Observation) -> None:
             self.recorder.answer(job, seen)
             self.progress.advance()
 
-        found = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer)
+        found = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer, ask=ask)
         self.seen[job, server.setting] = (list(prompts), found)
         return found
 

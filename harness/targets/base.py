@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from harness.errors import UsageError
+from harness.errors import Lacking, UsageError
 from harness.observation import Observation, Prompt
 from harness.toggles import Spelling
 
@@ -81,6 +81,18 @@ class Target(ABC):
 
     @abstractmethod
     def read_event(self, event: Mapping[str, Any]) -> StreamEvent: ...
+
+    def read_stream(self, prompt: Prompt, setting: str, events: Sequence[Mapping[str, Any]]) -> Observation:
+        """What the events of one stream add up to. Raises :class:`Lacking` where an adapter does not have it."""
+        raise Lacking(f"target {self.name} puts no streams together")
+
+    def with_choices(self, call: Call, n: int) -> Call:
+        """``call`` asking for ``n`` answers to its prompt. Raises :class:`Lacking` where an adapter cannot."""
+        raise Lacking(f"target {self.name} asks for one answer at a time")
+
+    def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
+        """The answers to such a call, in order."""
+        return [self.read(prompt, setting, status, body)]
 
     def spell(self, toggles: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
         """Flags and environment for ``toggles``. Raises :class:`UsageError` for one that the target does not have."""

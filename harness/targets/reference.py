@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from harness.observation import ItemSeen, Observation, Prompt, RowMismatch
@@ -73,6 +73,19 @@ class ReferenceTarget(Target):
     def read_event(self, event: Mapping[str, Any]) -> StreamEvent:
         meta = event.get("meta_info") or {}
         return StreamEvent(meta.get("completion_tokens"), meta.get("prompt_tokens"))
+
+    def read_stream(self, prompt: Prompt, setting: str, events: Sequence[Mapping[str, Any]]) -> Observation:
+        """Events carry everything so far: the last one is the answer. An error in midstream is the request's."""
+        if not events:
+            return _failure(prompt, setting, 200, "the stream held no event")
+        return self.read(prompt, setting, 200, events[-1])
+
+    def with_choices(self, call: Call, n: int) -> Call:
+        sampling = {**call.body["sampling_params"], "n": n}
+        return Call(call.path, {**call.body, "sampling_params": sampling})
+
+    def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
+        return [self.read(prompt, setting, status, one) for one in (body if isinstance(body, list) else [body])]
 
 
 def _item(item: Mapping[str, Any]) -> ItemSeen:
