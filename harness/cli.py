@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("faults", help="the fault catalogue, and which checks see it", add_help=False)
     commands.add_parser("bench", help="speed against other engines, and of each toggle", add_help=False)
     commands.add_parser("conformance", help="the properties, put to several implementations", add_help=False)
+    commands.add_parser("probe", help="a report card of any running server (assay probe URL)", add_help=False)
     report = commands.add_parser("report", help="make the page of a run record again")
     report.add_argument("record", type=Path, help="RUN.json, or RUN.partial.jsonl of a run that broke off")
     report.add_argument("--out", type=Path, help="where to write the page (default: beside the record)")
@@ -203,11 +204,18 @@ def _conformance(arguments: list[str]) -> int:
     return conformance(arguments)
 
 
+def _probe(arguments: list[str]) -> int:
+    from harness.probe.cli import main as probe
+
+    return probe(arguments)
+
+
 DELEGATED: dict[str, Callable[[list[str]], int]] = {
     "bench": _bench,
     "conformance": _conformance,
     "faults": _faults,
     "predict": _predict,
+    "probe": _probe,
     "sentinel": _sentinel,
     "serve": _serve,
 }

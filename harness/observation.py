@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 from collections.abc import Mapping
@@ -29,6 +30,10 @@ class Picture:
     @cached_property
     def digest(self) -> str:
         return hashlib.sha256(self.png).hexdigest()
+
+    @cached_property
+    def data_uri(self) -> str:
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The pictures that are sent: blocks of colours over one ground colour, so that a model has something to say about
+each, no two alike. Made from a seed; lossless PNG.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from harness.differential.cases import noise
+from harness.differential.models import Size
+from harness.observation import Picture
+
+GROUNDS = ((220, 30, 30), (30, 60, 220), (240, 220, 40), (30, 170, 60), (130, 40, 160), (250, 250, 250), (15, 15, 15))
+REPORTED: tuple[Size, ...] = (
+    (365, 211), (211, 365), (153, 174), (174, 153), (337, 337), (161, 184), (184, 161), (26, 28), (332, 27), (27, 332),
+    (11, 3), (3, 11), (2, 2), (1093, 5), (84, 56), (56, 84),
+)  # fmt: skip
+"""(width, height) of bug reports: near rounding edges, smaller than a patch, long and thin, transposed pairs."""
+SMALLEST_SIDE = 28
+"""Servers may refuse less."""
+
+
+class Pictures:
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._made = 0
+
+    def image(self, size: Size) -> Image.Image:
+        """Another one every time; its ground is not that of the one before."""
+        blocks = np.asarray(noise(self._rng, size), np.float32)
+        ground = np.array(GROUNDS[self._made % len(GROUNDS)], np.float32)
+        self._made += 1
+        return Image.fromarray(np.rint(0.65 * ground + 0.35 * blocks).astype(np.uint8))
+
+    def one(self, size: Size) -> Picture:
+        return Picture.of(self.image(size))
+
+    def several(self, size: Size, count: int) -> list[Picture]:
+        return [self.one(size) for _ in range(count)]
+
+
+def lower_half_of(image: Image.Image, other: Image.Image) -> Picture:
+    """``image``, but its lower half is ``other``'s."""
+    width, height = image.size
+    made = image.copy()
+    made.paste(other.crop((0, height // 2, width, height)), (0, height // 2))
+    return Picture.of(made)
+
+
+def turned(image: Image.Image) -> tuple[Picture, Picture]:
+    """A file that says it is to be shown turned by 90 degrees, and the picture as it is to be shown."""
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(buffer, "PNG", exif=exif)
+    shown = image.transpose(Image.Transpose.ROTATE_270)
+    return Picture(buffer.getvalue(), *image.size), Picture.of(shown)
+
+
+def modes(image: Image.Image) -> dict[str, tuple[Picture, Picture]]:
+    """By mode: the picture in other clothes, and the RGB picture that it is."""
+    rgba = image.convert("RGBA")
+    grey, palette = image.convert("L"), image.quantize(16)
+    return {
+        name: (Picture.of(one), Picture.of(one.convert("RGB")))
+        for name, one in (("grey", grey), ("palette", palette), ("opaque alpha", rgba))
+    }

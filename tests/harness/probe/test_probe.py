@@ -1,0 +1,155 @@
+"""``assay probe`` against servers that lack things, and servers that are wrong in one thing each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standin_server import standing_in
+
+from harness.cli import main
+from harness.probe.line import address
+from harness.probe.run import GROUPS, Report, Wishes, probe
+from harness.progress import Silent
+
+
+def probed(url: str, **wishes: Any) -> Report:
+    return probe(Wishes(url, seed=3, **wishes), Silent())
+
+
+def statuses(report: Report) -> dict[str, str]:
+    return {one.verdict.check: one.verdict.status for one in report.filed}
+
+
+def test_a_server_without_faults_has_no_red_line() -> None:
+    with standing_in() as url:
+        report = probed(url)
+    found = statuses(report)
+    assert "fail" not in found.values(), report.filed
+    assert "cannot_tell" not in found.values(), report.filed
+    assert sum(status == "pass" for status in found.values()) >= 22
+
+
+@pytest.mark.parametrize(
+    ("flag", "checks"),
+    [
+        ({"blind": True}, {"the picture is looked at", "each picture in its place", "no two pictures alike"}),
+        ({"sorts_images": True}, {"order matters"}),
+        ({"keys_of_first_bytes": True}, {"pictures with the same beginning"}),
+        ({"keeps_file_sideways": True}, {"turned files"}),
+        ({"extra_per_pair": 1}, {"images add up"}),
+        ({"stream_loses_last": True}, {"streamed as whole", "stop strings"}),
+        ({"leaks_stop": True}, {"stop strings"}),
+        ({"sums_above_one": True}, {"probabilities"}),
+        ({"forgets_lines": True}, {"earlier turns count"}),
+        ({"ignores_seed": True}, {"seeds"}),
+        ({"null_finish": True}, {"no empty fields"}),
+        ({"one_more_token": True}, {"max_tokens is exact"}),
+        ({"fails_on_bad_image": True}, {"malformed requests"}),
+        ({"noisy_in_crowds": True}, {"alone and in a crowd"}),
+        ({"choices_differ": True}, {"several choices"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_each_fault_turns_its_check_red(flag: dict[str, Any], checks: set[str]) -> None:
+    with standing_in(**flag) as url:
+        found = statuses(probed(url))
+    assert checks <= {check for check, status in found.items() if status == "fail"}, found
+
+
+@pytest.mark.parametrize(
+    ("flag", "check", "why"),
+    [
+        ({"images": False}, "order matters", "lacks images: 400: images are not supported"),
+        ({"logprobs": False}, "probabilities", "lacks log-probabilities: accepted, but not in the answer"),
+        ({"choices": False}, "several choices", "lacks several choices: 400: n: one choice only"),
+        ({"streams": False}, "streamed as whole", "lacks streams: 400: not taken"),
+        ({"usage": False}, "same size, same count", "no usage.prompt_tokens"),
+    ],
+)
+def test_what_is_lacking_is_not_exercised_and_said(flag: dict[str, Any], check: str, why: str) -> None:
+    with standing_in(**flag) as url:
+        report = probed(url)
+    [verdict] = [one.verdict for one in report.filed if one.verdict.check == check]
+    assert verdict.status == "not_exercised"
+    assert why in verdict.message
+    assert "fail" not in statuses(report).values()
+
+
+def test_a_server_that_is_something_else_is_told_from_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with standing_in(is_openai=False) as url:
+        assert main(["probe", url, "--quiet"]) == 2
+    assert "answers, but not as an OpenAI-compatible server (GET /v1/models 404, POST" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "http://127.0.0.1:9", "--quiet"]) == 2
+    assert "takes no connection" in capsys.readouterr().err
+
+
+def test_a_key_is_asked_for_and_never_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("A_KEY", "s3cret-key")
+    out = [str(tmp_path / name) for name in ("card.html", "card.md", "card.svg")]
+    files = ["--html", out[0], "--markdown", out[1], "--svg", out[2]]
+    with standing_in(key="s3cret-key") as url:
+        assert main(["probe", url, "--quiet"]) == 2
+        assert "--api-key-env" in capsys.readouterr().err
+        assert main(["probe", url, "--api-key-env", "A_KEY", *files, "--no-hostile", "--quiet"]) == 0
+    shown = [Path(path).read_text() for path in out] + [capsys.readouterr().out]
+    for text in shown:
+        assert "stand-in" in text
+        for secret in ("s3cret-key", "127.0.0.1", "folder/of"):
+            assert secret not in text
+
+
+def test_json_has_the_evidence(capsys: pytest.CaptureFixture[str]) -> None:
+    with standing_in(extra_per_pair=1) as url:
+        assert main(["probe", url, "--json", "--quiet", "--no-hostile"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_code"] == 1
+    assert [one["check"] for one in told["verdicts"] if one["status"] == "fail"] == ["images add up"]
+
+
+def test_limits_end_it_with_what_was_seen() -> None:
+    with standing_in() as url:
+        report = probed(url, requests=40)
+    assert report.requests == 40
+    assert report.ended is not None
+    assert "--requests" in report.ended
+    assert statuses(report)["same size, same count"] == "pass"
+    assert statuses(report)["at the end as at first"] == "not_exercised"
+
+
+def test_a_server_that_hangs_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    with standing_in(hangs=True) as url:
+        assert main(["probe", url, "--request-timeout", "0.3", "--quiet"]) == 2
+    assert "no answer within" in capsys.readouterr().err
+
+
+def test_without_a_model_nothing_heavy_is_imported() -> None:
+    with standing_in() as url:
+        code = (
+            "import sys; from harness.cli import main; main(['probe', sys.argv[1], '--quiet', '--requests', '60']);"
+            "sys.exit(' '.join({'torch', 'transformers', 'scipy', 'fastapi', 'docker'} & set(sys.modules)) or 0)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_endpoints_may_be_copied_along() -> None:
+    for path in ("", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models"):
+        assert address(f"http://box:8000{path}") == "http://box:8000"
+    assert address("box:8000/prefix/v1") == "http://box:8000/prefix"
+
+
+def test_every_check_has_a_name_of_its_own() -> None:
+    names = [check.name for checks in GROUPS.values() for check in checks]
+    assert len(names) == len(set(names))
