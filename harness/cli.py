@@ -93,7 +93,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--accuracy-floor", type=float, metavar="SHARE", help="least share of right answers, 0 to 1")
     parser.add_argument(
-        "--startup-timeout", type=float, metavar="S", help="seconds a server may take to be ready (default: 90)"
+        "--startup-timeout",
+        type=float,
+        metavar="S",
+        help="seconds a server may take to be ready (default: the target's own)",
+    )
+    parser.add_argument("--python", metavar="PATH", help="Python of the environment that has the engine")
+    parser.add_argument(
+        "--engine-arg",
+        action="append",
+        dest="engine_args",
+        metavar="ARG",
+        help="a word more for the engine's own command line, as --engine-arg=--max-model-len=2048; repeatable",
     )
     parser.add_argument(
         "--request-timeout", type=float, metavar="S", help="seconds one request may take, whole (default: 60)"

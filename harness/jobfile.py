@@ -31,6 +31,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "startup_timeout": (int, float),
     "request_timeout": (int, float),
     "place": dict,
+    "python": str,
+    "engine_args": list,
 }
 
 

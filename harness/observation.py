@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
+
+Evidence = Literal[
+    "input_ids", "prompt_ids", "spans", "encoder_rows", "encoder_batch", "output_ids", "logprobs", "toggles"
+]
+"""What a check may need. ``input_ids``: that prompts are taken as ids; all others: that answers tell it."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class ItemSeen:
 
     item: int
     spans: tuple[tuple[int, int], ...]
-    encoder_rows: tuple[int, ...]
-    """Rows that the encoder returned for each span."""
+    encoder_rows: tuple[int, ...] | None = None
+    """Rows that the encoder returned for each span; None where the target does not tell."""
     rows_sketch: tuple[float, ...] = ()
     """A few weighted sums of the rows: they tell whose rows they are, whatever batch encoded them."""
 
@@ -105,6 +110,8 @@ class Observation:
     seconds: float = 0.0
     others: tuple[Observation, ...] = ()
     """The further choices of a call that asked for several."""
+    lacks: Mapping[Evidence, str] = field(default_factory=dict)
+    """What this target never tells -> ``unsupported by NAME VERSION (reason)``."""
 
     @property
     def ok(self) -> bool:
@@ -117,3 +124,8 @@ class Observation:
 def expansion(items: tuple[ItemSeen, ...]) -> int:
     """Tokens that the placeholders of ``items`` grew by, separators between an item's spans included."""
     return sum(item.spans[-1][1] - item.spans[0][0] for item in items if item.spans)
+
+
+def why_untold(seen: Iterable[Observation], *needed: Evidence) -> str | None:
+    """``unsupported by ...`` if the target never tells some of what is ``needed``; None if it does."""
+    return next((one.lacks[name] for one in seen for name in needed if name in one.lacks), None)

@@ -31,7 +31,10 @@ SECRET_NAME = re.compile(
     r"(?<![a-z])(token|(api)?key|secret|passw\w*|credentials?|auth\w*|cookie)(?![a-z])", re.IGNORECASE
 )
 URL_LOGIN = re.compile(r"//[^/@\s]+@")
-KEPT_PREFIXES = ("ASSAY_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HF_", "PYTHON")
+KEPT_PREFIXES = (
+    "ASSAY_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HF_", "PYTHON",
+    "SGLANG_", "VLLM_",
+)  # fmt: skip
 
 
 class Recorder:

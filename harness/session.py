@@ -27,6 +27,7 @@ from harness.records import Recorder, load_record, public_arguments
 from harness.report.page import write_page
 from harness.surroundings import git_state, hardware, versions
 from harness.targets import find_target
+from harness.targets.installed import installed_version
 from harness.toggles import parse_overrides
 from harness.verdict import Filed, exit_code
 from harness.workloads.chat import markup_of
@@ -53,8 +54,11 @@ class Wishes:
     plant: str | None = None
     toggles: Sequence[str] = ()
     accuracy_floor: float | None = None
-    startup_timeout: float = 90.0
+    startup_timeout: float | None = None
+    """Seconds; None: the target's own."""
     request_timeout: float = REQUEST_SECONDS
+    python: str = sys.executable
+    engine_args: Sequence[str] = ()
     place: Place = field(default_factory=Place)
     declared: Sequence[type[Job]] = ()
     """Jobs of a job file."""
@@ -84,12 +88,16 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
     if wishes.samples is not None and wishes.samples < 1:
         raise UsageError(f"--samples {wishes.samples}: at least 1 is needed")
     for name in ("startup_timeout", "request_timeout"):
-        if not getattr(wishes, name) > 0:
+        if (seconds := getattr(wishes, name)) is not None and not seconds > 0:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(wishes, name):g}: more than 0 seconds are needed")
     launcher = wishes.place.launcher()
     target, checkpoint = find_target(wishes.target), find_checkpoint(wishes.model)
     markup = markup_of(checkpoint)
     target.spell(overrides)
+    if wishes.plant and not target.plantable:
+        raise UsageError(f"--plant {wishes.plant}: faults cannot be planted in target {target.name}")
+    if (installed := installed_version(wishes.python, target.distributions)) is not None:
+        target.version = installed
     started = time.monotonic()
     with signals_as_interrupts(), Recorder(wishes.directory) as recorder:
         context = JobContext(
@@ -108,6 +116,8 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
             startup_timeout=wishes.startup_timeout,
             request_timeout=wishes.request_timeout,
             launcher=launcher,
+            python=wishes.python,
+            engine_args=wishes.engine_args,
             questions=partial(sentinel_questions, markup=markup),
             markup=markup,
         )
@@ -141,6 +151,8 @@ def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job]) -> No
         "run",
         command=public_arguments(sys.argv),
         target=context.target.name,
+        target_version=context.target.version,
+        engine_args=public_arguments(wishes.engine_args),
         model=wishes.model,
         checkpoint=context.model,
         seed=wishes.seed,

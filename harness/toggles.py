@@ -40,15 +40,26 @@ class Toggle:
 
 @dataclass(frozen=True)
 class Spelling:
-    """How one target is told a setting: a flag, an environment variable, and its own words for the settings."""
+    """How one target is told a setting: a flag with a value, an environment variable, its own words for the settings,
+    or whole arguments a setting.
+    """
 
     flag: str | None = None
     env: str | None = None
     words: Mapping[str, str] | None = None
+    arguments: Mapping[str, tuple[str, ...]] | None = None
 
     def spell(self, setting: str) -> tuple[list[str], dict[str, str]]:
         word = (self.words or {}).get(setting, setting)
-        return ([self.flag, word] if self.flag else []), ({self.env: word} if self.env else {})
+        flags = [self.flag, word] if self.flag else []
+        if self.arguments and setting in self.arguments:
+            flags = list(self.arguments[setting])
+        return flags, ({self.env: word} if self.env else {})
+
+
+def switch(off: tuple[str, ...] = (), on: tuple[str, ...] = ()) -> Spelling:
+    """A flag that stands alone, there in one setting and not in the other."""
+    return Spelling(arguments={"off": off, "on": on})
 
 
 TOGGLES: dict[str, Toggle] = {
@@ -67,6 +78,10 @@ TOGGLES: dict[str, Toggle] = {
         Toggle("encoder_overlap", ("off", "on"), "sglang-jax#1487", "images are encoded while others decode"),
         Toggle("compile", ("off", "on"), "vllm#43617", "the decoder is compiled as one graph"),
         Toggle("cuda_graph", ("off", "on"), "transformers#45323", "decoding steps are recorded once and replayed"),
+        Toggle("mm_processor_cache", ("off", "on"), "vllm#12973", "keep what the processor made of an image"),
+        Toggle("chunked_mm_input", ("off", "on"), "vllm#18414", "chunks of a prompt may end inside an image"),
+        Toggle("max_num_seqs", (), "vllm#51902", "most requests that run at once"),
+        Toggle("dtype", ("float32", "bfloat16", "float16"), "vllm#51902", "of weights and activations"),
         Toggle("batch_invariant", ("off", "on"), "vllm#51902", "answers bitwise the same in any batch"),
     )
 }

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, groupby
 from typing import Any
 
-from harness.observation import ItemSeen, Observation, Prompt
+from harness.observation import ItemSeen, Observation, Prompt, why_untold
 from harness.verdict import Verdict
 
 SOURCE, INVARIANT = "sglang#26555", 6
@@ -63,6 +64,26 @@ def _written(item: ItemSeen, placeholders: Placeholders) -> list[int]:
     return written
 
 
+def items_of(prompt: Prompt, seen: Observation, placeholders: Placeholders) -> tuple[ItemSeen, ...]:
+    """Where the pictures lie in the prompt as run: as told, or, of a target that never tells, as its ids show: the runs
+    of placeholders, in order. None where those are not as many as the pictures have spans.
+    """
+    if "spans" not in seen.lacks or seen.prompt_ids is None:
+        return seen.items
+    runs, position = [], 0
+    for token, run in groupby(seen.prompt_ids):
+        length = len(list(run))
+        if token == placeholders.id:
+            runs.append((position, position + length - 1))
+        position += length
+    written = prompt.written or ((placeholders.id,),) * len(prompt.pictures)
+    counts = [sum(token == placeholders.id for token, _ in groupby(ids)) for ids in written]
+    if sum(counts) != len(runs):
+        return ()
+    ends = list(accumulate(counts))
+    return tuple(ItemSeen(number, tuple(runs[end - counts[number] : end])) for number, end in enumerate(ends))
+
+
 def first_divergence(sent: Sequence[object], ran: Sequence[object]) -> int | None:
     """The first position at which the two differ, one being longer included; None when they are equal."""
     for position, (a, b) in enumerate(zip(sent, ran, strict=False)):
@@ -93,7 +114,8 @@ def ids_as_sent(
         Verdict, check, invariant=INVARIANT, source=SOURCE, figure=equal, threshold=compared, evidence=evidence
     )
     if not compared:
-        return end("not_exercised", "no answer carried the ids as run: not reported, or every request failed")
+        reason = "no answer carried the ids as run: not reported, or every request failed"
+        return end("not_exercised", why_untold(seen, "prompt_ids") or reason)
     if wrong:
         return end("fail", f"{len(wrong)} of {compared} prompts ran other ids; {wrong[0]['message']}")
     return end("pass", f"every id of {compared} prompts equal, once spans are put back to placeholders")
@@ -103,11 +125,12 @@ def _compare(
     prompt: Prompt, seen: Observation, placeholders: Placeholders, token_text: Callable[[int], str]
 ) -> dict[str, Any] | None:
     ran = list(seen.prompt_ids or ())
-    if len(seen.items) != len(prompt.pictures):
-        message = f"{prompt.name}: {len(prompt.pictures)} pictures sent, spans reported for {len(seen.items)}"
+    items = items_of(prompt, seen, placeholders)
+    if len(items) != len(prompt.pictures):
+        message = f"{prompt.name}: {len(prompt.pictures)} pictures sent, spans seen for {len(items)}"
         return {"request": prompt.name, "message": message}
     try:
-        collapsed = collapse(ran, seen.items, placeholders, prompt.written)
+        collapsed = collapse(ran, items, placeholders, prompt.written)
     except SpanError as error:
         return {"request": prompt.name, "message": f"{prompt.name}: {error}"}
     at = first_divergence(prompt.ids, collapsed)

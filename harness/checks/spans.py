@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from harness.observation import ItemSeen, Observation, Prompt
+from harness.observation import ItemSeen, Observation, Prompt, why_untold
 from harness.verdict import Verdict
 
 SOURCE, INVARIANT = "sglang#26442", 1
@@ -24,14 +24,15 @@ def rows_fill_spans(setting: str, prompts: Sequence[Prompt], seen: Sequence[Obse
     spans = several = 0
     for prompt, answer in zip(prompts, seen, strict=True):
         several += sum(count > 1 for count in prompt.spans_per_item)
-        spans += sum(len(item.spans) for item in answer.items) + (len(answer.mismatch.spans) if answer.mismatch else 0)
+        spans += sum(len(item.spans) for item in answer.items if item.encoder_rows is not None)
+        spans += len(answer.mismatch.spans) if answer.mismatch else 0
         wrong += _mismatches(prompt, answer)
     evidence = {"setting": setting, "spans": spans, "pictures_with_several_spans": several, "wrong": wrong}
     end = partial(Verdict, check, invariant=INVARIANT, source=SOURCE, figure=len(wrong), threshold=0, evidence=evidence)
     if wrong:
         return end("fail", f"{len(wrong)} mismatches; {wrong[0]['message']}")
     if not spans:
-        return end("not_exercised", "no answer told of any span")
+        return end("not_exercised", why_untold(seen, "encoder_rows") or "no answer told of any span")
     return end("pass", f"{spans} spans filled exactly; {several} pictures have several")
 
 
@@ -56,7 +57,8 @@ def rows_unchanged(
     if wrong:
         return end("fail", f"{len(wrong)} of {compared} pictures got other rows; {wrong[0]['message']}")
     if not compared:
-        return end("not_exercised", "the target gives no sketch of the rows")
+        reason = why_untold([*seen[0], *seen[1]], "encoder_rows") or "the target gives no sketch of the rows"
+        return end("not_exercised", reason)
     return end("pass", f"{compared} pictures have the same rows in both")
 
 
@@ -86,6 +88,8 @@ def _mismatches(prompt: Prompt, seen: Observation) -> list[dict[str, Any]]:
 
 
 def _item(request: str, item: ItemSeen) -> list[dict[str, Any]]:
+    if item.encoder_rows is None:
+        return []
     if len(item.spans) != len(item.encoder_rows):
         message = f"{request}, image {item.item + 1}: {len(item.spans)} spans but rows for {len(item.encoder_rows)}"
         entry = {"request": request, "item": item.item, "span": list(item.spans), "rows": list(item.encoder_rows)}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,9 +42,13 @@ class JobContext:
     """Settings for every launch, beyond those that a job compares."""
     plant: str | None = None
     accuracy_floor: float | None = None
-    startup_timeout: float = 90.0
+    startup_timeout: float | None = None
+    """None: the target's own."""
     request_timeout: float = REQUEST_SECONDS
     launcher: Launcher = field(default_factory=ProcessLauncher)
+    python: str = sys.executable
+    """Of the environment that the target is installed in."""
+    engine_args: Sequence[str] = ()
     questions: Callable[[int, int], list[Question]] = sentinel_questions
     questioner: Questioner = sentinel_questioner
     markup: Markup = QWEN
@@ -59,7 +64,14 @@ class JobContext:
     def launch(
         self, toggles: Mapping[str, str], *, options: Mapping[str, str] | None = None, plant: str | None = None
     ) -> Launch:
-        return Launch(self.model, {**self.toggles, **toggles}, options or {}, plant)
+        settings = {**self.toggles, **toggles}
+        return Launch(
+            self.model, settings, options or {}, plant, python=self.python, engine_args=tuple(self.engine_args)
+        )
+
+    def unexercised(self, job: str, check: str, reason: str, invariant: int, source: str) -> None:
+        """File that ``check`` has nothing to judge."""
+        self.file(job, Verdict(check, "not_exercised", reason, invariant, source))
 
     def file(self, job: str, verdict: Verdict, *, drill: bool = False) -> None:
         filed = Filed(job, verdict, drill)
@@ -80,12 +92,13 @@ class JobContext:
         def log_file(setting: str) -> Path:
             return self.recorder.logs / f"{job}.{setting}.log"
 
+        timeout = self.target.startup_seconds if self.startup_timeout is None else self.startup_timeout
         with launched(
             self.launcher,
             self.target,
             launches,
             log_file,
-            timeout=self.startup_timeout,
+            timeout=timeout,
             request_timeout=self.request_timeout,
             on_stop=on_stop,
             on_wait=self.progress.step,
@@ -95,6 +108,8 @@ class JobContext:
             yield servers
 
     def _record_launch(self, job: str, server: Server) -> None:
+        described = server.describe()
+        self.target.learn(described)
         self.recorder.event(
             "launch",
             job=job,
@@ -103,7 +118,7 @@ class JobContext:
             options=dict(server.launch.options),
             plant=server.launch.plant,
             seconds_to_ready=round(server.running.seconds_to_ready, 3),
-            describes=server.describe(),
+            describes=described,
             **server.running.facts(),
         )
 
@@ -128,8 +143,30 @@ class JobContext:
             self.recorder.answer(job, seen)
             self.progress.advance()
 
-        found = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer, ask=ask)
+        untold = self.target.why_untold()
+        answers = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer, ask=ask)
+        found = [replace(seen, lacks=untold) for seen in answers]
         self.seen[job, server.setting] = (list(prompts), found)
+        return found
+
+    def ask_settings(
+        self,
+        job: str,
+        launches: Mapping[str, Launch],
+        prompts: Sequence[Prompt],
+        *,
+        concurrency: int,
+        arrival: Arrival = "closed_loop",
+    ) -> list[list[Observation]]:
+        """Answers of each setting in turn, the servers up side by side where the target's size allows it."""
+        groups = [launches] if self.target.side_by_side else [{setting: launches[setting]} for setting in launches]
+        found = []
+        for group in groups:
+            with self.servers(job, group) as servers:
+                found += [
+                    self.ask(job, servers[setting], prompts, concurrency=concurrency, arrival=arrival)
+                    for setting in group
+                ]
         return found
 
     def record_tokens(self, job: str) -> None:

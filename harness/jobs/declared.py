@@ -25,7 +25,7 @@ from harness.errors import Lacking, UsageError
 from harness.jobs.base import Job, JobContext
 from harness.jobs.vit_batching import make_prompts, slicing
 from harness.launch.server import Server
-from harness.observation import Observation, Prompt
+from harness.observation import Observation, Prompt, why_untold
 from harness.toggles import TOGGLES, find_toggle
 from harness.verdict import Verdict
 from harness.workloads.chat import chat_prompt
@@ -216,9 +216,8 @@ def _name(declared: Declaration, setting: str, number: int) -> str:
 def _lack(context: JobContext, toggles: Iterable[str]) -> str | None:
     """Why this target cannot be launched so; None if it can."""
     for name in toggles:
-        if name not in context.target.spellings:
-            reason = context.target.unsupported.get(name, "not known to this target")
-            return f"unsupported by {context.target.name}: {name}: {reason}"
+        if (unsupported := context.target.why_without(name)) is not None:
+            return f"{name}: {unsupported}"
     return None
 
 
@@ -228,7 +227,8 @@ def _idle(acts: Sequence[str], found: Iterable[Sequence[Observation]]) -> str | 
     for name in acts:
         told = [seen.toggles[name] for seen in answers if name in seen.toggles]
         if not any(one.get("acted") for one in told):
-            reasons = ", ".join(sorted({str(one.get("reason")) for one in told})) or "no answer tells of it"
+            untold = why_untold(answers, "toggles") or "no answer tells of it"
+            reasons = ", ".join(sorted({str(one.get("reason")) for one in told})) or untold
             return f"{name} acted in no answer: {reasons:.160}"
     return None
 

@@ -12,7 +12,6 @@ from harness.jobs.vit_batching import WAVE, make_prompts, slicing, why_not_share
 from harness.observation import Observation
 from harness.targets.base import Launch
 from harness.toggles import TOGGLES
-from harness.verdict import Verdict
 
 SAMPLES = 16
 TOGGLE = TOGGLES["batch_invariant"]
@@ -35,19 +34,19 @@ class EqualToAlone(Job):
     plantable: ClassVar[bool] = True
 
     def run(self, context: JobContext) -> None:
-        if TOGGLE.name not in context.target.spellings:
-            message = f"{context.target.name} has no {TOGGLE.name}: it promises the same tokens, not the same bits"
-            context.file(self.name, Verdict(ALONE, "not_exercised", message, INVARIANT, TOGGLE.source))
+        if unsupported := context.target.why_without(TOGGLE.name):
+            context.unexercised(self.name, ALONE, unsupported, INVARIANT, TOGGLE.source)
             return
         prompts = make_prompts(context, self.name, context.samples or SAMPLES)
         again = [replace(prompt, name=f"{prompt.name}-again") for prompt in reversed(prompts)]
         for prompt in again:
             context.recorder.prompt(self.name, prompt)
         launches = {"alone": _launch(context, QUIET), "crowd": _launch(context, BUSY, context.plant)}
-        with context.servers(self.name, launches) as servers:
-            alone = context.ask(self.name, servers["alone"], prompts, concurrency=1)
-            everybody = [*prompts, *again]
-            crowd = context.ask(self.name, servers["crowd"], everybody, concurrency=WAVE, arrival="waves")
+        everybody = [*prompts, *again]
+        alone, crowd = (
+            context.ask_settings(self.name, {name: launch}, sent, concurrency=at_once, arrival="waves")[0]
+            for (name, launch), sent, at_once in zip(launches.items(), (prompts, everybody), (1, WAVE), strict=True)
+        )
         context.record_tokens(self.name)
         twice = [*alone, *reversed(alone)]
         unmet = why_not_promised(crowd) or why_not_shared(everybody, crowd)

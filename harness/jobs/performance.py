@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from harness.checks.performance import THROUGHPUT, TTFT, Metric, not_slower
+from harness.checks.performance import INVARIANT, THROUGHPUT, TTFT, Metric, not_slower
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
 from harness.observation import Prompt
@@ -61,6 +61,9 @@ class Performance(Job):
         ]
         context.record_prompts(self.name, prompts)
         for name in self.compares:
+            if unsupported := context.target.why_without(name):
+                context.unexercised(self.name, f"throughput, {name}", unsupported, INVARIANT, TOGGLES[name].source)
+                continue
             for verdict in self._compare(context, TOGGLES[name], prompts):
                 context.file(self.name, verdict)
 

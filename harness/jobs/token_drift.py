@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from harness.checks.accuracy import accuracy_floor, accuracy_unchanged
-from harness.checks.drift import drift_is_exact, no_drift
+from harness.checks.accuracy import INVARIANT as ACCURACY
+from harness.checks.accuracy import PAIRED, accuracy_floor, accuracy_unchanged
+from harness.checks.drift import EXACT, INVARIANT, drift_is_exact, no_drift
 from harness.checks.identity import ids_as_sent
 from harness.checks.spans import rows_fill_spans
 from harness.jobs.base import Job, JobContext
-from harness.toggles import TOGGLES
+from harness.observation import Observation, Prompt
+from harness.toggles import TOGGLES, Toggle
 from harness.workloads.drift import drift_prompts
 
 SAMPLES, CONCURRENCY = 40, 4
+AS_IT_IS = "as it is"
+"""The one setting of a target that has no switch."""
 
 
 class TokenDrift(Job):
@@ -29,6 +34,15 @@ class TokenDrift(Job):
 
     def run(self, context: JobContext) -> None:
         toggle = TOGGLES["avoid_retokenize"]
+        if no_ids := context.target.why_untold().get("input_ids"):
+            context.unexercised(self.name, EXACT.format(toggle.off), no_ids, INVARIANT, toggle.source)
+            return
+        no_switch = context.target.why_without(toggle.name)
+        launches = (
+            {setting: context.launch({toggle.name: setting}) for setting in toggle.settings}
+            if no_switch is None
+            else {AS_IT_IS: context.launch({})}
+        )
         prompts = drift_prompts(
             context.vocabulary,
             context.questions(context.samples or SAMPLES, context.seed),
@@ -36,19 +50,33 @@ class TokenDrift(Job):
             context.markup,
         )
         context.record_prompts(self.name, prompts)
-        launches = {setting: context.launch({toggle.name: setting}) for setting in toggle.settings}
-        with context.servers(self.name, launches) as servers:
-            off, on = (
-                context.ask(self.name, servers[setting], prompts, concurrency=CONCURRENCY) for setting in launches
-            )
+        *before, last = context.ask_settings(self.name, launches, prompts, concurrency=CONCURRENCY)
         context.record_tokens(self.name)
+        if no_switch is None:
+            self._judge_off(context, toggle, prompts, before[0], last)
+        else:
+            context.unexercised(self.name, EXACT.format(toggle.off), no_switch, INVARIANT, toggle.source)
+            context.unexercised(self.name, PAIRED, no_switch, ACCURACY, toggle.source)
+        kept = toggle.on if no_switch is None else AS_IT_IS
         for verdict in (
-            drift_is_exact(toggle.off, prompts, off),
-            no_drift(toggle.on, prompts, on),
-            ids_as_sent(toggle.on, prompts, on, context.placeholders, context.vocabulary.token_text),
+            no_drift(kept, prompts, last, context.placeholders),
+            ids_as_sent(kept, prompts, last, context.placeholders, context.vocabulary.token_text),
+            rows_fill_spans(kept, prompts, last),
+            accuracy_floor(kept, prompts, last, context.accuracy_floor, source=toggle.source),
+        ):
+            context.file(self.name, verdict)
+
+    def _judge_off(
+        self,
+        context: JobContext,
+        toggle: Toggle,
+        prompts: Sequence[Prompt],
+        off: Sequence[Observation],
+        on: Sequence[Observation],
+    ) -> None:
+        for verdict in (
+            drift_is_exact(toggle.off, prompts, off, context.placeholders),
             rows_fill_spans(toggle.off, prompts, off),
-            rows_fill_spans(toggle.on, prompts, on),
             accuracy_unchanged((toggle.off, toggle.on), prompts, (off, on), source=toggle.source),
-            accuracy_floor(toggle.on, prompts, on, context.accuracy_floor, source=toggle.source),
         ):
             context.file(self.name, verdict)

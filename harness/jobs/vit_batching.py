@@ -12,10 +12,11 @@ from harness.checks.drill import planted_fault_caught
 from harness.checks.equality import same_tokens
 from harness.checks.identity import ids_as_sent
 from harness.checks.spans import CHECK as ROWS
+from harness.checks.spans import INVARIANT as ROWS_INVARIANT
 from harness.checks.spans import rows_fill_spans, rows_unchanged
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
-from harness.observation import Observation, Prompt
+from harness.observation import Observation, Prompt, why_untold
 from harness.targets.base import Launch
 from harness.toggles import TOGGLES
 from harness.verdict import Verdict
@@ -40,6 +41,9 @@ class VitBatching(Job):
     plantable: ClassVar[bool] = True
 
     def run(self, context: JobContext) -> None:
+        if unsupported := context.target.why_without(TOGGLE.name):
+            context.unexercised(self.name, ROWS, unsupported, ROWS_INVARIANT, TOGGLE.source)
+            return
         prompts = make_prompts(context, self.name, context.samples or SAMPLES)
         launches = {TOGGLE.off: _launch(context, TOGGLE.off), TOGGLE.on: _launch(context, TOGGLE.on, context.plant)}
         with context.servers(self.name, launches) as servers:
@@ -65,6 +69,10 @@ class VitBatchingDrill(Job):
     compares: ClassVar[tuple[str, ...]] = (TOGGLE.name,)
 
     def run(self, context: JobContext) -> None:
+        if not context.target.plantable:
+            reason = context.target.unsupported_because("faults are planted in the reference engine only")
+            context.unexercised(self.name, f"planted {FAULT} is caught", reason, ROWS_INVARIANT, FAULT_SOURCE)
+            return
         planted = "planted"
         remembered = context.seen.get((VitBatching.name, TOGGLE.off))
         prompts = remembered[0] if remembered else make_prompts(context, self.name, context.samples or SAMPLES)
@@ -128,6 +136,8 @@ def why_not_shared(prompts: Sequence[Prompt], together: Sequence[Observation]) -
         for prompt, seen in zip(prompts, together, strict=True)
         if seen.encoder_batch > len(prompt.pictures) or seen.mismatch is not None
     ]
+    if untold := why_untold(together, "encoder_batch"):
+        return untold
     if not shared:
         return "no encoder pass held pictures of two requests"
     if not any(len(item.spans) > 1 for seen in shared for item in seen.items) and not any(s.mismatch for s in shared):

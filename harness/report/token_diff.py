@@ -111,7 +111,4 @@ def fold(found: Sequence[Column]) -> list[Column]:
 
 def items_of(answer: Mapping[str, Any]) -> list[ItemSeen]:
     """The pictures of a recorded answer."""
-    return [
-        ItemSeen(item["item"], tuple((a, b) for a, b in item["spans"]), tuple(item["encoder_rows"]))
-        for item in answer["items"]
-    ]
+    return [ItemSeen(item["item"], tuple((a, b) for a, b in item["spans"]), None) for item in answer["items"]]

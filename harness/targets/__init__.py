@@ -1,4 +1,4 @@
-"""Targets by name: the built-in one, any that an installed package registers, or a class given as ``module:Class``."""
+"""Targets by name: the built-in ones, any that an installed package registers, or a class given as ``module:Class``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from importlib.metadata import entry_points
 
 from harness.errors import UsageError
 from harness.targets.base import Target
+from harness.targets.openai import OpenAITarget, TransformersTarget
 from harness.targets.reference import ReferenceTarget
+from harness.targets.sglang import SGLangTarget
+from harness.targets.vllm import VLLMTarget
 
 GROUP = "assay.targets"
-BUILT_IN: dict[str, type[Target]] = {ReferenceTarget.name: ReferenceTarget}
+BUILT_IN: dict[str, type[Target]] = {
+    target.name: target for target in (ReferenceTarget, SGLangTarget, VLLMTarget, TransformersTarget, OpenAITarget)
+}
 
 
 def target_names() -> list[str]:

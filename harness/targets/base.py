@@ -1,6 +1,7 @@
 """What Assay must know of an engine: how to launch it, ask it, and read its answers. Pure translation, no I/O.
 
-A new engine is one subclass, named in the entry point group ``assay.targets`` (or given as ``module:Class``).
+A new engine is one subclass, named in the entry point group ``assay.targets`` (or given as ``module:Class``). What it
+cannot do is said by name: toggles in ``unsupported``, evidence in ``lacks``. Nothing is guessed in their place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from harness.errors import Lacking, UsageError
-from harness.observation import Observation, Prompt
+from harness.observation import Evidence, Observation, Prompt
 from harness.toggles import Spelling
 
 
@@ -29,6 +30,8 @@ class Launch:
     python: str = sys.executable
     host: str = "127.0.0.1"
     port: int = 0
+    engine_args: tuple[str, ...] = ()
+    """The caller's own, as they are, after all others."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,20 @@ class Target(ABC):
     """How each toggle is told to this target."""
     unsupported: ClassVar[Mapping[str, str]] = {}
     """Toggles that this target does not have -> since or until which version, and why."""
+    lacks: ClassVar[Mapping[Evidence, str]] = {}
+    """What its answers never tell, or it never takes -> why."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """Names under which the engine is installed, the likeliest first."""
+    side_by_side: ClassVar[bool] = True
+    """Whether two of it fit on a machine; else settings that are compared run one after the other."""
+    startup_seconds: ClassVar[float] = 90.0
+    """How long it may take to be ready, where the caller does not say."""
+    plantable: ClassVar[bool] = False
+    """Whether faults of the catalogue can be planted in it."""
     health_path: ClassVar[str] = "/health"
     info_path: ClassVar[str | None] = None
     """Where the running target describes itself, as JSON."""
+    version: str = "of unknown version"
 
     @abstractmethod
     def launch_line(self, launch: Launch) -> LaunchLine: ...
@@ -93,6 +107,25 @@ class Target(ABC):
     def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
         """The answers to such a call, in order."""
         return [self.read(prompt, setting, status, body)]
+
+    def learn(self, described: Any) -> None:
+        """Take from what the running target says of itself what later requests and verdicts need: its version."""
+        if isinstance(described, Mapping) and isinstance(version := described.get("version"), str):
+            self.version = version
+
+    def unsupported_because(self, reason: str) -> str:
+        """The words in which a check says that it was not exercised for want of something."""
+        return f"unsupported by {self.name} {self.version} ({reason})"
+
+    def why_without(self, toggle: str) -> str | None:
+        """None if the target has the toggle."""
+        if toggle in self.spellings:
+            return None
+        return self.unsupported_because(self.unsupported.get(toggle, "not known to this target"))
+
+    def why_untold(self) -> dict[Evidence, str]:
+        """:attr:`lacks`, as checks say it."""
+        return {name: self.unsupported_because(reason) for name, reason in self.lacks.items()}
 
     def spell(self, toggles: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
         """Flags and environment for ``toggles``. Raises :class:`UsageError` for one that the target does not have."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import UsageError
-from harness.toggles import Spelling, parse_overrides
+from harness.toggles import Spelling, parse_overrides, switch
 
 
 def test_overrides_are_read() -> None:
@@ -29,3 +29,10 @@ def test_a_spelling_gives_flag_variable_and_the_targets_own_words() -> None:
     spelling = Spelling("--no-tokenizer", "SKIP", {"on": "1"})
     assert spelling.spell("on") == (["--no-tokenizer", "1"], {"SKIP": "1"})
     assert Spelling(env="SKIP").spell("off") == ([], {"SKIP": "off"})
+
+
+def test_a_switch_is_whole_arguments_for_some_settings() -> None:
+    assert switch(off=("--no-cache",)).spell("off") == (["--no-cache"], {})
+    assert switch(off=("--no-cache",)).spell("on") == ([], {})
+    assert Spelling("--chunk", arguments={"0": ("--no-chunks",)}).spell("0") == (["--no-chunks"], {})
+    assert Spelling("--chunk", arguments={"0": ("--no-chunks",)}).spell("8") == (["--chunk", "8"], {})

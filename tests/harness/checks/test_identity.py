@@ -69,5 +69,20 @@ def test_a_missing_end_and_a_missing_picture_fail() -> None:
     assert ids_as_sent("on", [prompt()], [without], PLACEHOLDERS).status == "fail"
 
 
+def test_spans_that_are_never_told_are_the_runs_of_placeholders() -> None:
+    untold = {"spans": "unsupported by x 1 (no)"}
+    assert ids_as_sent("on", [prompt()], [answer(items=(), lacks=untold)], PLACEHOLDERS).status == "pass"
+    dropped = answer(items=(), lacks=untold, prompt_ids=(1, 97, 98, 2, 3))
+    assert "1 pictures sent, spans seen for 0" in ids_as_sent("on", [prompt()], [dropped], PLACEHOLDERS).message
+    twice = answer(items=(), lacks=untold, prompt_ids=(1, 97, PAD, 98, PAD, 2, 3))
+    assert ids_as_sent("on", [prompt()], [twice], PLACEHOLDERS).status == "fail"
+
+
+def test_ids_that_are_never_told_are_unsupported() -> None:
+    untold = {"prompt_ids": "unsupported by x 1 (no)"}
+    verdict = ids_as_sent("on", [prompt()], [answer(prompt_ids=None, lacks=untold)], PLACEHOLDERS)
+    assert (verdict.status, verdict.message) == ("not_exercised", "unsupported by x 1 (no)")
+
+
 def test_no_evidence_is_not_a_pass() -> None:
     assert ids_as_sent("on", [prompt()], [refused()], PLACEHOLDERS).status == "not_exercised"

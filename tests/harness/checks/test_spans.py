@@ -58,3 +58,13 @@ def test_a_neighbours_rows_of_the_right_number_are_seen() -> None:
 
 def test_without_spans_nothing_was_exercised() -> None:
     assert rows_fill_spans("on", [prompt()], [refused()]).status == "not_exercised"
+
+
+def test_rows_that_are_never_told_are_unsupported() -> None:
+    untold = {"encoder_rows": "unsupported by x 1 (no)"}
+    seen = answer(items=(ItemSeen(0, ((2, 5),)),), lacks=untold)
+    for verdict in (
+        rows_fill_spans("on", [prompt()], [seen]),
+        rows_unchanged(("a", "b"), [prompt()], ([seen], [seen])),
+    ):
+        assert (verdict.status, verdict.message) == ("not_exercised", "unsupported by x 1 (no)")

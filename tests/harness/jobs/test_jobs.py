@@ -120,7 +120,32 @@ def test_a_crowd_that_is_none_or_promises_nothing_is_not_exercised(make_context:
         assert (filed.verdict.status, filed.verdict.message) == ("not_exercised", words)
     context.target.spellings = {}
     EqualToAlone().run(context)
-    assert "stand-in has no batch_invariant" in context.filed[-1].verdict.message
+    assert context.filed[-1].verdict.message.startswith("unsupported by stand-in of unknown version (")
+
+
+def test_a_target_without_switches_is_judged_as_it_is_and_says_what_it_lacks(make_context: MakeContext) -> None:
+    context = make_context(samples=8)
+    context.target.spellings, context.target.plantable, context.target.version = {}, False, "9"
+    for job in (TokenDrift(), VitBatching(), VitBatchingDrill(), Performance()):
+        job.run(context)
+    found = {filed.verdict.check: filed.verdict for filed in context.filed}
+    assert found["no token lost (as it is)"].status == "pass"
+    assert found["ids run = ids sent (as it is)"].status == "pass"
+    unsupported = [verdict for verdict in found.values() if verdict.message.startswith("unsupported by stand-in 9 (")]
+    assert [verdict.status for verdict in unsupported] == ["not_exercised"] * len(unsupported)
+    assert {"drift as computed (off)", "span length = encoder rows", "planted F1-01 is caught"} <= {
+        verdict.check for verdict in unsupported
+    }
+
+
+def test_settings_of_a_large_target_run_one_after_the_other(make_context: MakeContext) -> None:
+    context = make_context(samples=8)
+    context.target.side_by_side = False
+    TokenDrift().run(context)
+    assert set(statuses(context).values()) == {"pass"}
+    events = load_record(context.recorder.partial)["events"]
+    order = [(event["event"], event["setting"]) for event in events if event["event"] in ("launch", "stop")]
+    assert order == [("launch", "off"), ("stop", "off"), ("launch", "on"), ("stop", "on")]
 
 
 def test_rows_one_short_are_seen(make_context: MakeContext) -> None:

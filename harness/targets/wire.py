@@ -1,0 +1,83 @@
+"""Forms that several engines share on the wire: pictures as data URIs, errors, and SGLang's ``/generate``.
+
+What an engine does not say stays empty; nothing is made up in its place.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.observation import Observation, Prompt
+from harness.targets.base import Call, StreamEvent, Target
+
+MOST_WORDS = 2000
+
+
+def data_uris(prompt: Prompt) -> list[str]:
+    return [f"data:image/png;base64,{base64.b64encode(picture.png).decode()}" for picture in prompt.pictures]
+
+
+def generate_body(prompt: Prompt, *, stream: bool, **wishes: bool) -> dict[str, Any]:
+    """A greedy request as SGLang words it."""
+    sampling = {"temperature": 0.0, "max_new_tokens": prompt.max_new_tokens, "ignore_eos": prompt.ignore_eos}
+    body = {"input_ids": list(prompt.ids), "image_data": data_uris(prompt), "sampling_params": sampling}
+    return body | {name: True for name, wish in {**wishes, "stream": stream}.items() if wish}
+
+
+def generated(prompt: Prompt, setting: str, status: int, body: Any) -> Observation | None:
+    """What every engine that answers as SGLang does tells; None if that is no such answer."""
+    if status != 200 or not isinstance(body, Mapping) or "meta_info" not in body:
+        return None
+    meta = body["meta_info"]
+    return Observation(
+        request=prompt.name,
+        setting=setting,
+        status=status,
+        text=body.get("text") or "",
+        output_ids=tuple(body.get("output_ids") or ()),
+        logprobs=tuple(logprob for logprob, *_ in meta.get("output_token_logprobs") or ()),
+        finish=(meta.get("finish_reason") or {}).get("type", ""),
+        prompt_tokens=meta.get("prompt_tokens"),
+    )
+
+
+def failure(prompt: Prompt, setting: str, status: int, body: Any) -> Observation:
+    """A refusal, in the engine's own words."""
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    message = str(error.get("message", error) if isinstance(error, Mapping) else error)[:MOST_WORDS]
+    return Observation(prompt.name, setting, status, error=message or f"HTTP {status}")
+
+
+class GenerateTarget(Target):
+    """What engines that speak SGLang's ``/generate`` have in common: streams and choices."""
+
+    def read_event(self, event: Mapping[str, Any]) -> StreamEvent:
+        meta = event.get("meta_info") or {}
+        return StreamEvent(meta.get("completion_tokens"), meta.get("prompt_tokens"))
+
+    def read_stream(self, prompt: Prompt, setting: str, events: Sequence[Mapping[str, Any]]) -> Observation:
+        """Events carry everything so far: the last one is the answer. An error in midstream is the request's."""
+        if not events:
+            return failure(prompt, setting, 200, "the stream held no event")
+        return self.read(prompt, setting, 200, events[-1])
+
+    def with_choices(self, call: Call, n: int) -> Call:
+        sampling = {**call.body["sampling_params"], "n": n}
+        return Call(call.path, {**call.body, "sampling_params": sampling})
+
+    def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
+        return [self.read(prompt, setting, status, one) for one in (body if isinstance(body, list) else [body])]
+
+
+def id_tuple(ids: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if ids is None else tuple(ids)
+
+
+def free_port(host: str) -> int:
+    """For engines that cannot choose one themselves. Another program may take it before they do."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
