@@ -65,7 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, help="where to write the page (default: beside the record)")
     report.set_defaults(command=_report)
     sweep = "remove processes, containers and files that killed runs left"
-    commands.add_parser("sweep", help=sweep, description=sweep.capitalize() + ".").set_defaults(command=_sweep)
+    sweeping = commands.add_parser("sweep", help=sweep, description=sweep.capitalize() + ".")
+    sweeping.add_argument(
+        "--docker-host", metavar="URL", help="the daemon (default: $DOCKER_HOST, else this machine's)"
+    )
+    sweeping.set_defaults(command=_sweep)
     commands.add_parser("version", help="print versions").set_defaults(command=_version)
     return parser
 
@@ -125,6 +129,24 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
         help="a server that runs already: nothing is started or stopped; one for each setting that a job compares",
     )
     place.add_argument("--api-key", metavar="VARIABLE", help="environment variable that holds the key of --url")
+    place.add_argument("--image", metavar="REF", help="run each server in a container of this image")
+    place.add_argument("--vendor", choices=["nvidia", "amd", "cpu"], help="cards to give it (default: what is here)")
+    place.add_argument("--devices", metavar="0,1", help="which cards (default: all)")
+    place.add_argument("--pull", action="store_true", default=None, help="pull the image if it is not here")
+    place.add_argument("--docker-host", metavar="URL", help="the daemon (default: $DOCKER_HOST, else this machine's)")
+    place.add_argument("--network", choices=["host", "mapped"], help="the host's network, or one port mapped")
+    place.add_argument("--shm-size", metavar="SIZE", help="shared memory of a container (default: 16g)")
+    place.add_argument("--memory", metavar="SIZE", help="memory limit of a container (default: none)")
+    place.add_argument(
+        "--volume",
+        action="append",
+        dest="volumes",
+        metavar="HERE:THERE[:rw]",
+        help="a folder to mount; the model's own is mounted anyway",
+    )
+    place.add_argument(
+        "--ulimit", action="append", dest="ulimits", metavar="NAME=N", help="a limit, such as memlock=-1"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -164,9 +186,16 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
+    from harness.errors import LaunchError
+    from harness.launch.container import ContainerSpec, connect, sweep_containers
     from harness.launch.sweep import sweep
 
     found = sweep()
+    try:
+        client = connect(ContainerSpec("", docker_host=arguments.docker_host or "").address)
+        found += sweep_containers(client)
+    except LaunchError as error:
+        sys.stdout.write(f"containers were not looked at: {error}\n")
     sys.stdout.write("".join(f"removed {line}\n" for line in found) or "nothing was left\n")
     return PASSED
 

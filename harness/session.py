@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from harness.errors import JobError, RecordError, UsageError
 from harness.jobs import Job, JobContext, find_jobs
 from harness.launch.place import Place
+from harness.launch.running import Launcher
 from harness.launch.server import REQUEST_SECONDS
 from harness.launch.sweep import sweep
 from harness.progress import Progress, Silent
@@ -99,13 +101,14 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
     if (installed := installed_version(wishes.python, target.distributions)) is not None:
         target.version = installed
     started = time.monotonic()
-    with signals_as_interrupts(), Recorder(wishes.directory) as recorder:
+    progress = progress or Silent()
+    with signals_as_interrupts(), prepared(launcher, progress) as place, Recorder(wishes.directory) as recorder:
         context = JobContext(
             target=target,
             model=str(checkpoint),
             checkpoint=checkpoint,
             recorder=recorder,
-            progress=progress or Silent(),
+            progress=progress,
             seed=wishes.seed,
             samples=wishes.samples,
             toggles=overrides,
@@ -121,7 +124,7 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
             questions=partial(sentinel_questions, markup=markup),
             markup=markup,
         )
-        record_start(context, wishes, jobs)
+        record_start(context, wishes, jobs, place)
         problem = run_jobs(context, jobs)
         code = exit_code(context.filed, incomplete=problem is not None)
         record = recorder.finish(code)
@@ -144,9 +147,15 @@ def find_checkpoint(model: str) -> Path:
     return checkpoint.resolve()
 
 
-def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job]) -> None:
+@contextmanager
+def prepared(launcher: Launcher, progress: Progress) -> Iterator[dict[str, Any]]:
+    """What killed runs left is gone, and the launcher has what it needs; what the record keeps of it."""
     for line in sweep():
-        context.progress.step(f"removed what an earlier run left: {line}")
+        progress.step(f"removed what an earlier run left: {line}")
+    yield launcher.prepare()
+
+
+def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job], place: dict[str, Any]) -> None:
     context.recorder.event(
         "run",
         command=public_arguments(sys.argv),
@@ -159,7 +168,7 @@ def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job]) -> No
         samples=wishes.samples,
         toggles=dict(context.toggles),
         plant=wishes.plant,
-        place=context.launcher.prepare(),
+        place=place,
         jobs=[job.name for job in jobs],
         versions=versions(),
         hardware=hardware(),

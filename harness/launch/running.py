@@ -74,7 +74,7 @@ class Running(ABC):
     def check_ready(self, ready_url: ReadyUrl, health_path: str) -> bool:
         """Whether the announced address answers. Raises :class:`LaunchError` with the telling lines if it ended."""
         if (ended := self.ended()) is not None:
-            raise LaunchError(f"server {self.name} did not start: it {ended}\n{self.telling_lines()}")
+            raise LaunchError(f"server {self.name} did not start: it {ended}\n{self.telling_lines()}".rstrip())
         if not self.url and self._follower and (announced := self._follower.find(ready_url)):
             self.url = self.reach(announced)
         if not (self.url and self.healthy(health_path)):
