@@ -6,15 +6,21 @@ Exit codes: 0 all passed, 1 a check failed, 2 could not do the job or tested not
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from harness.errors import JobError
 from harness.verdict import INTERRUPTED, NOT_DONE, PASSED
+
+if TYPE_CHECKING:
+    from harness.session import Wishes
 
 WIDTH_WITHOUT_TERMINAL = 140
 JOB_NAMES = "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, equal-to-alone, performance."
@@ -150,11 +156,10 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from harness import jobfile, session, summary
+    from harness import github, session, summary
     from harness.progress import LiveBars, PlainLines, Silent
 
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
-    wishes = jobfile.read_wishes(given.pop("jobs"), given)
+    wishes = _wishes(arguments)
     err = _console(stderr=True)
     if arguments.quiet:
         showing: Silent | PlainLines = Silent()
@@ -166,7 +171,28 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(summary.as_json(outcome) + "\n")
     else:
         summary.print_summary(_console(), outcome)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        sys.stderr.writelines(f"{line}\n" for line in github.error_lines(outcome.filed))
+        github.add_summary(outcome.filed)
     return outcome.code
+
+
+def wishes_of(arguments: Sequence[str], **others: Any) -> Wishes:
+    """What ``assay run ARGUMENTS`` asks for. ``others`` go before a job file's values and after the arguments."""
+    from harness.errors import UsageError
+
+    try:
+        parsed = build_parser().parse_args(["run", *arguments])
+    except SystemExit as stop:
+        raise UsageError(f"assay run {' '.join(arguments)}: these options are not understood") from stop
+    return _wishes(parsed, others)
+
+
+def _wishes(arguments: argparse.Namespace, others: Mapping[str, Any] = MappingProxyType({})) -> Wishes:
+    from harness.jobfile import read_wishes
+
+    given = {**others, **{name: value for name, value in vars(arguments).items() if value is not None}}
+    return read_wishes(given.pop("jobs"), given)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -15,7 +15,10 @@ JOBS: dict[str, type[Job]] = {
     job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, EqualToAlone, Performance)
 }
 
-__all__ = ["JOBS", "Job", "JobContext", "find_jobs"]
+TIMED = frozenset({Performance.name})
+"""Jobs whose verdicts are of times: nothing else may run beside them."""
+
+__all__ = ["JOBS", "TIMED", "Job", "JobContext", "find_jobs"]
 
 
 def find_jobs(names: Sequence[str], *, plant: str | None = None, declared: Sequence[type[Job]] = ()) -> list[Job]:
