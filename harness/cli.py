@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from harness.session import Wishes
 
 WIDTH_WITHOUT_TERMINAL = 140
+ENGINE_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "scipy",
+    "fastapi",
+    "pydantic",
+    "docker",
+    "hypothesis",
+    "pytest",
+)
+"""Of the extra ``engine``: a plain install has `assay probe` alone."""
 JOB_NAMES = "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, equal-to-alone, performance."
 """Written out, so that ``--help`` need not load what the jobs need."""
 
@@ -46,6 +58,13 @@ def _guarded(work: Callable[[], int]) -> int:
         return NOT_DONE
     except OSError as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+        return NOT_DONE
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.partition(".")[0] not in ENGINE_PACKAGES:
+            raise
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error:[/] this needs {missing.name}: pip install 'vlm-assay\\[engine]'", highlight=False
+        )
         return NOT_DONE
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; servers are ended, what was measured is in the partial record")

@@ -119,7 +119,7 @@ def probe(wishes: Wishes, progress: Progress) -> Report:
     )  # fmt: skip
     try:
         progress.step("finding out what the server speaks")
-        speaks = find_out(line, Pictures(seed ^ 1).one((84, 56)), wishes.served_name)
+        speaks = find_out(line, Pictures(seed ^ 1).one((56, 56)), wishes.served_name)
         bench = Bench(line, speaks, expected, seed)
         filed, ended = _all(bench, wishes.hostile, progress)
         tolerance = bench.__dict__.get("tolerance", 0.0)

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.observation import Picture
 from harness.probe.asking import TOPS, Ask, IdsWay, Reply, read_chat, read_stream
 from harness.probe.line import Answer, Gone, Line
-from harness.probe.outcomes import Lacking
+from harness.probe.outcomes import Lacking, Wrong
 
 CHAT = "/v1/chat/completions"
 HELLO = Ask.user("Say a word.", max_tokens=2)
@@ -25,6 +25,8 @@ PROMPT_IDS: tuple[Mapping[str, Any], ...] = (
 )
 """vLLM's way to have ids back, then SGLang's (sglang#23751)."""
 VERSION_PAGES = (("/version", "version"), ("/server_info", "version"), ("/get_server_info", "version"))
+VALID_ANYWHERE = ("images", "streams", "log-probabilities", "seeds", "several choices", "stop strings")
+"""Features of OpenAI's own chat: a server without one says 4xx."""
 NO_SUCH_PATH = (404, 405, 501)
 
 
@@ -43,9 +45,14 @@ class Speaks:
     tokenize_field: str = "prompt"
 
     def need(self, *features: str) -> None:
+        """Raises where one of them is missing. To fail at a request, unlike to refuse it, is no way of lacking it."""
         for feature in features:
-            if feature not in self.has:
-                raise Lacking(f"the server lacks {feature}: {self.lacks.get(feature, 'not found')}")
+            if feature in self.has:
+                continue
+            why = self.lacks.get(feature, "not found")
+            if why.startswith(("5", "no answer")) and feature in VALID_ANYWHERE:
+                raise Wrong(f"asked for {feature}, the server fails: {why}")
+            raise Lacking(f"the server lacks {feature}: {why}")
 
 
 class Unspoken(UsageError):

@@ -30,6 +30,7 @@ class Flags:
     is_openai: bool = True
     logprobs: bool = True
     images: bool = True
+    images_status: int = 400
     usage: bool = True
     streams: bool = True
     choices: bool = True
@@ -87,7 +88,7 @@ class Prompt:
                     parts.append(text.encode())
                     continue
                 if not flags.images:
-                    raise Failure(400, "images are not supported")
+                    raise Failure(flags.images_status, "images are not supported")
                 data, (width, height) = picture_of(part["image_url"]["url"], flags)
                 self.tokens += math.ceil(width / CELL) * math.ceil(height / CELL) + 2
                 pictures.append(b"" if flags.blind else data)

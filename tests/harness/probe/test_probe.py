@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +136,33 @@ def test_a_server_that_hangs_is_given_up(capsys: pytest.CaptureFixture[str]) -> 
     assert "no answer within" in capsys.readouterr().err
 
 
-def test_without_a_model_nothing_heavy_is_imported() -> None:
+def test_without_a_model_the_plain_install_is_enough() -> None:
+    """`pipx run` takes the base dependencies alone: of the extra `engine` nothing may be imported."""
+    root = Path(__file__).parents[3]
+    extra = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["engine"]
+    names = {re.split(r"[><=\[]", line)[0].replace("-", "_") for line in extra} - {"pytest_benchmark"}
     with standing_in() as url:
         code = (
             "import sys; from harness.cli import main; main(['probe', sys.argv[1], '--quiet', '--requests', '60']);"
-            "sys.exit(' '.join({'torch', 'transformers', 'scipy', 'fastapi', 'docker'} & set(sys.modules)) or 0)"
+            f"sys.exit(' '.join({names!r} & set(sys.modules)) or 0)"
         )
         done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_plain_install_lacks_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "import sys; sys.modules['torch'] = None; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+    asked = [sys.executable, "-c", code, "probe", "http://127.0.0.1:9", "--model", "sentinel-qwen2.5-vl"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'vlm-assay[engine]'" in done.stderr
+
+
+@pytest.mark.parametrize("status", [500, 501])
+def test_to_fail_at_images_is_not_to_lack_them(status: int) -> None:
+    with standing_in(images=False, images_status=status) as url:
+        found = statuses(probed(url))
+    assert found["the picture is looked at"] == "fail"
 
 
 def test_endpoints_may_be_copied_along() -> None:

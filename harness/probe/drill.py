@@ -1,0 +1,100 @@
+"""What the probe alone sees of planted faults: ``python -m harness.probe.drill [FAULT ...] --out DIR``.
+
+Each fault is planted in a reference server of its own, at that server's default settings; the probe knows nothing but
+the address and the model's files. An unfinished drill goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.differential.models import find_models
+from harness.faults.served import served
+from harness.probe.run import Wishes, probe
+from harness.progress import Silent
+from harness.surroundings import assay_version
+from reference_engine.faults import FAULTS, read_reports
+
+CLEAN = "(none)"
+PREDICTED = (
+    "images cost what the processor says",
+    "ids and spans are the predicted ones",
+    "several images, mixed sizes",
+)
+"""Checks that need the model's files."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m harness.probe.drill", description="Which faults the probe sees.")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help="of the catalogue (default: all)")
+    parser.add_argument("--model", default="random-qwen2.5-vl", help="what is served (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("assay-runs/probe-drill"))
+    parser.add_argument("--request-timeout", type=float, default=15.0)
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = options.out / f"{options.model}.jsonl"
+    done = {one["fault"] for one in _read(lines)}
+    for name in [CLEAN, *(options.faults or FAULTS)]:
+        if name not in done:
+            found = _drill(name, options.model, options.request_timeout)
+            with lines.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            sys.stderr.write(f"{name}: {len(found['red'])} red, {found['seconds']} s\n")
+    (options.out / f"{options.model}.md").write_text(markdown(list(_read(lines)), options.model))
+    return 0
+
+
+def _read(lines: Path) -> Iterator[dict[str, Any]]:
+    if lines.exists():
+        yield from map(json.loads, lines.read_text().splitlines())
+
+
+def _drill(fault: str, model: str, timeout: float) -> dict[str, Any]:
+    [known] = find_models((model,))
+    started = time.monotonic()
+    told: dict[str, Any] = {"fault": fault}
+    with served(known, None if fault == CLEAN else fault) as wire:
+        url = str(wire._client.base_url)
+        try:
+            report = probe(Wishes(url, model=model, request_timeout=timeout, time_limit=240, seed=5), Silent())
+            verdicts = [one.verdict for one in report.filed]
+        except Exception as error:
+            told["problem"] = f"{type(error).__name__}: {error}"
+            verdicts = []
+    told["red"] = {one.check: one.message for one in verdicts if one.status == "fail"}
+    told["unsure"] = {one.check: one.message for one in verdicts if one.status == "cannot_tell"}
+    told["seconds"] = round(time.monotonic() - started, 1)
+    return told
+
+
+def markdown(found: Sequence[dict[str, Any]], model: str) -> str:
+    planted = [one for one in found if one["fault"] in FAULTS]
+    red = [one for one in planted if one["red"] or one.get("problem")]
+    alone = [one for one in red if one.get("problem") or set(one["red"]) - set(PREDICTED)]
+    reports = read_reports()
+    of_catalogue = [one for one in planted if one["fault"] in reports.ids]
+    clean = [one for one in found if one["fault"] == CLEAN]
+    lines = [
+        f"# What `assay probe` sees of planted faults: {model}", "",
+        f"Each fault in a reference server of its own at default settings; Assay {assay_version()}.", "",
+        f"- seen: **{len(red)} of {len(planted)}** ({sum(one in red for one in of_catalogue)} of the "
+        f"{len(of_catalogue)} that are reports of the catalogue)",
+        f"- seen without the model's files: **{len(alone)}**",
+        f"- with nothing planted: **{sum(len(one['red']) for one in clean)} red** in {len(clean)} probe", "",
+        "| fault | what it does | red | first evidence |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for one in sorted(planted, key=lambda one: bool(one["red"])):
+        first = one.get("problem") or next(iter(one["red"].values()), "")
+        cells = (one["fault"], FAULTS[one["fault"]].summary, str(len(one["red"])) if one["red"] else "-", first[:160])
+        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
