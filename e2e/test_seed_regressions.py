@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from harness.jobs import performance
+from harness.jobs.performance import Performance
 from harness.records import load_record
 from harness.session import Outcome
+from harness.stats import Plan
 from harness.verdict import Verdict
 
 pytestmark = pytest.mark.e2e
@@ -51,13 +53,12 @@ def test_the_planted_split_turns_the_run_red(assay_run: Run) -> None:
     assert set(accuracy.evidence["lost"]) > set(accuracy.evidence["lost_by_refusal"])
 
 
-def test_both_figures_of_each_setting_are_measured(assay_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(performance, "PAIRS_A_LOOK", 4)
-    monkeypatch.setattr(performance, "LOOKS", 1)
+def test_all_figures_of_each_setting_are_measured(assay_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Performance, "effort", replace(Performance.effort, plan=Plan((4,), alpha=0.1)))
     outcome = assay_run("performance", samples=4)
     assert outcome.problem is None, outcome
     assert {len(filed.verdict.evidence["rounds"]) for filed in outcome.filed} == {2}
-    assert len(outcome.filed) == 4
+    assert len(outcome.filed) == 10
     rounds = [event for event in load_record(outcome.record)["events"] if event["event"] == "round"]
     assert all(timing["prompt_tokens"] > 0 for event in rounds for timing in event["timings"])
 

@@ -1,64 +1,65 @@
-"""Throughput and time to first token of each toggle's settings, in interleaved rounds, as ratios with intervals.
+"""Throughput, times to and between tokens, processor time and memory of each toggle's settings, as ratios with
+intervals.
 
-Both servers are up at the same time and loaded one at a time, in the order A B B A, so that what drifts with the
-machine meets both alike. If the first look leaves a figure open, as many rounds again are added; each look has half
-the error.
+Both servers are up at the same time and loaded one at a time, in pairs whose order a coin decides; targets of which
+only one fits are started anew for each round instead. Figures that are settled stay settled, and the job ends when
+all are, or when its last look leaves some open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import ClassVar
 
-from harness.checks.performance import INVARIANT, THROUGHPUT, TTFT, Metric, not_slower
+from harness.checks.performance import INVARIANT, Compared
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
+from harness.load.comparison import Figures, compare
+from harness.load.rounds import Round, run_round
 from harness.observation import Prompt
+from harness.stats import QUICK, Plan
 from harness.targets.base import Launch
 from harness.toggles import TOGGLES, Toggle
 from harness.verdict import Verdict
 from harness.workloads.chat import chat_prompt
-from harness.workloads.load import Round, run_round
 
-SAMPLES, CONCURRENCY, NEW_TOKENS = 24, 4, 12
-PAIRS_A_LOOK, LOOKS, CONFIDENCE = 8, 2, 0.975
 CACHES = ("encoder_cache", "prefix_cache")
-METRICS: tuple[Metric, ...] = (THROUGHPUT, TTFT)
 
 
-@dataclass
-class Pairs:
-    """Rounds of two settings, paired in time."""
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured, and what may be lost: the share ``loss`` of speed, or of memory."""
 
-    first: list[Round] = field(default_factory=list)
-    second: list[Round] = field(default_factory=list)
-
-    def values(self, metric: Metric) -> tuple[list[float], list[float]]:
-        def value(round_: Round) -> float:
-            return round_.throughput if metric.name == "throughput" else round_.median_ttft
-
-        return [value(r) for r in self.first], [value(r) for r in self.second]
+    loss: float = 0.2
+    plan: Plan = QUICK
+    samples: int = 16
+    concurrency: int = 4
+    new_tokens: int = 12
+    one_at_a_time: bool = False
+    rounds_a_start: int = 3
+    """Rounds of each start in ``one_at_a_time``; their median stands for one."""
+    budget: float | None = None
+    """Seconds; None: until the last look."""
 
 
 class Performance(Job):
     name: ClassVar[str] = "performance"
-    title: ClassVar[str] = "throughput and time to first token of each setting, interleaved"
+    title: ClassVar[str] = "speed and memory of each setting, measured in turn"
     about: ClassVar[str] = (
-        "Both settings are served at the same time and loaded in turn, in the order A B B A, always with the same "
-        "requests. A ratio comes with an interval: it passes or fails only when the whole interval is on one side "
-        "of the limit, and says 'cannot tell' otherwise."
+        "Both settings are loaded in turn with the same requests, in pairs of rounds whose order a coin decides. A "
+        "ratio comes with an interval that holds at every look: it passes or fails only when the whole interval is on "
+        "one side of the limit, and says 'cannot tell' otherwise. Processor time and memory are of the server's "
+        "processes."
     )
     sources: ClassVar[tuple[str, ...]] = ("sglang#26555", "sglang#25910")
     compares: ClassVar[tuple[str, ...]] = ("avoid_retokenize", "vit_batching")
+    effort: Effort = Effort()
 
     def run(self, context: JobContext) -> None:
-        questions = context.questions(context.samples or SAMPLES, context.seed)
-        prompts = [
-            replace(prompt, max_new_tokens=NEW_TOKENS, ignore_eos=True)
-            for number, question in enumerate(questions)
-            for prompt in [chat_prompt(context.vocabulary, f"load-{number:02d}", question, markup=context.markup)]
-        ]
+        prompts = self.prompts(context)
         context.record_prompts(self.name, prompts)
         for name in self.compares:
             if unsupported := context.target.why_without(name):
@@ -67,6 +68,14 @@ class Performance(Job):
             for verdict in self._compare(context, TOGGLES[name], prompts):
                 context.file(self.name, verdict)
 
+    def prompts(self, context: JobContext) -> list[Prompt]:
+        questions = context.questions(context.samples or self.effort.samples, context.seed)
+        made = [
+            chat_prompt(context.vocabulary, f"load-{number:02d}", question, markup=context.markup)
+            for number, question in enumerate(questions)
+        ]
+        return [replace(prompt, max_new_tokens=self.effort.new_tokens, ignore_eos=True) for prompt in made]
+
     def _launch(self, context: JobContext, toggle: Toggle, setting: str) -> Launch:
         """Every round sends the same requests: what a target would remember of the last round is off."""
         caches = {name: TOGGLES[name].off for name in CACHES if name in context.target.spellings}
@@ -74,50 +83,54 @@ class Performance(Job):
 
     def _compare(self, context: JobContext, toggle: Toggle, prompts: Sequence[Prompt]) -> list[Verdict]:
         names = (f"{toggle.name}={toggle.off}", f"{toggle.name}={toggle.on}")
-        settings = zip(names, toggle.settings, strict=True)
-        launches = {name: self._launch(context, toggle, setting) for name, setting in settings}
-        verdicts: list[Verdict] = []
-        with context.servers(self.name, launches) as servers:
-            a, b = (servers[name] for name in names)
-            context.progress.step(f"warming up {toggle.name}", 2)
-            for server in (a, b):
-                run_round(server, prompts, concurrency=CONCURRENCY)
-                context.progress.advance()
-            pairs = Pairs()
-            for _ in range(LOOKS):
-                self._measure(context, (a, b), prompts, pairs)
-                verdicts = [
-                    not_slower(
-                        metric,
-                        toggle.name,
-                        (toggle.off, toggle.on),
-                        pairs.values(metric),
-                        source=toggle.source,
-                        confidence=CONFIDENCE,
-                    )
-                    for metric in METRICS
-                ]
-                if all(verdict.status != "cannot_tell" for verdict in verdicts):
-                    break
-        return verdicts
+        launches = {n: self._launch(context, toggle, s) for n, s in zip(names, toggle.settings, strict=True)}
+        compared = Compared(toggle.name, (toggle.off, toggle.on), toggle.source, self.effort.loss, self.effort.plan)
+        return Comparison(self.name, self.effort, context, launches, prompts).verdicts(compared)
 
-    def _measure(
-        self, context: JobContext, servers: tuple[Server, Server], prompts: Sequence[Prompt], pairs: Pairs
-    ) -> None:
-        context.progress.step(f"loading {servers[0].setting} and {servers[1].setting} in turn", 2 * PAIRS_A_LOOK)
-        for number in range(PAIRS_A_LOOK):
-            sides = list(zip(servers, (pairs.first, pairs.second), strict=True))
-            for server, rounds in sides if number % 2 == 0 else reversed(sides):
-                done = run_round(server, prompts, concurrency=CONCURRENCY)
-                rounds.append(done)
-                context.recorder.event(
-                    "round",
-                    job=self.name,
-                    setting=server.setting,
-                    seconds=done.seconds,
-                    throughput=done.throughput,
-                    median_ttft=done.median_ttft,
-                    prompt_tokens=done.prompt_tokens,
-                    timings=[vars(timing) for timing in done.timings],
-                )
-                context.progress.advance()
+
+@dataclass
+class Comparison:
+    """Baseline and candidate, in this order, of one job."""
+
+    job: str
+    effort: Effort
+    context: JobContext
+    launches: Mapping[str, Launch]
+    prompts: Sequence[Prompt]
+
+    def verdicts(self, compared: Compared) -> list[Verdict]:
+        names = list(self.launches)
+        self._looks = f"at {', '.join(map(str, compared.plan.looks))} pairs"
+        with ExitStack() as stack:
+            if self.effort.one_at_a_time or not self.context.target.side_by_side:
+                self._step(names)
+
+                def play(side: int) -> Figures:
+                    return self._start_and_play(names[side])
+
+            else:
+                servers = stack.enter_context(self.context.servers(self.job, self.launches))
+                for server in servers.values():
+                    run_round(server, self.prompts, concurrency=self.effort.concurrency)  # warm
+                self._step(names)
+
+                def play(side: int) -> Figures:
+                    return self._play(servers[names[side]]).figures()
+
+            return compare(play, compared, seed=self.context.seed, budget=self.effort.budget)
+
+    def _step(self, names: Sequence[str]) -> None:
+        most = 2 * self.effort.plan.looks[-1]
+        self.context.progress.step(f"loading {names[0]} and {names[1]} in turn, judged {self._looks}", most)
+
+    def _start_and_play(self, name: str) -> Figures:
+        with self.context.servers(self.job, {name: self.launches[name]}) as servers:
+            run_round(servers[name], self.prompts, concurrency=self.effort.concurrency)  # warm
+            played = [self._play(servers[name]).figures() for _ in range(self.effort.rounds_a_start)]
+        return {figure: median(one[figure] for one in played) for figure in played[0]}
+
+    def _play(self, server: Server) -> Round:
+        done = run_round(server, self.prompts, concurrency=self.effort.concurrency)
+        self.context.recorder.event("round", job=self.job, **done.told())
+        self.context.progress.advance()
+        return done

@@ -1,101 +1,143 @@
-"""A closed-loop load generator: ``concurrency`` callers, each sending its next request as soon as the last one ended.
+"""Sessions for a load, from a seed: text, one picture, several, mixed sizes, a shared prefix, dialogues.
 
-Answers are streamed, so that the time to the first token is what a caller sees. Times are this client's, in seconds.
+A session is the prompts of one dialogue; all kinds but ``multi-turn`` have one prompt a session. A dialogue's answers
+are scripted: each next prompt begins with the ids of the one before, then a reply, then a further question. Every
+answer is made to have exactly the asked number of tokens.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from statistics import median
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-import httpx2
+from PIL import Image
 
-from harness.asking import deadline, gather_or_cancel, new_client
-from harness.errors import JobError
-from harness.launch.server import Server
-from harness.observation import Prompt
+from harness.errors import UsageError
+from harness.load.arrivals import Recorded
+from harness.observation import Picture, Prompt
+from harness.vocabulary import Vocabulary
+from harness.workloads.chat import QWEN, Markup, Question, chat_prompt, chat_text
 
-
-@dataclass(frozen=True)
-class Timing:
-    """One streamed request."""
-
-    request: str
-    ttft: float
-    seconds: float
-    prompt_tokens: int
-    completion_tokens: int
+WORDS = ("read", "the", "digit", "in", "every", "row", "and", "tell", "what", "is", "seen", "there", "before", "this")
+PLAIN_SIZE = (224, 168)
+MIXED_SIZES = ((365, 211), (153, 174), (337, 337), (161, 184), (84, 28), (112, 448), (280, 280), (56, 504))
+"""Near rounding edges, transposed, long and thin: those of the reports."""
+SHARED_WORDS, TURNS = 120, 3
 
 
 @dataclass(frozen=True)
-class Round:
-    """One pass over the prompts on one server, with nothing else under load."""
+class Shape:
+    """How large the requests are: words of text a prompt, pictures a prompt, tokens an answer, turns a dialogue."""
 
-    setting: str
-    seconds: float
-    timings: tuple[Timing, ...]
-
-    @property
-    def throughput(self) -> float:
-        """Output tokens a second."""
-        return sum(t.completion_tokens for t in self.timings) / self.seconds
-
-    @property
-    def prompt_tokens(self) -> int:
-        return sum(t.prompt_tokens for t in self.timings)
-
-    @property
-    def median_ttft(self) -> float:
-        return median(t.ttft for t in self.timings)
+    words: int = 16
+    images: int = 3
+    output_tokens: int = 16
+    turns: int = TURNS
 
 
-def run_round(server: Server, prompts: Sequence[Prompt], *, concurrency: int) -> Round:
-    """Send every prompt once. A request that is refused ends the job: figures without it would compare other work."""
+@dataclass(frozen=True)
+class Maker:
+    vocabulary: Vocabulary
+    rng: random.Random
+    shape: Shape
+    markup: Markup = QWEN
 
-    async def run() -> Round:
-        left = iter(prompts)
-        async with new_client(server, concurrency) as client:
-            started = time.perf_counter()
-            found = await gather_or_cancel([_caller(client, server, left) for _ in range(concurrency)])
-            seconds = time.perf_counter() - started
-        return Round(server.setting, seconds, tuple(timing for caller in found for timing in caller))
+    def prompt(self, name: str, images: Sequence[Image.Image], *, system: str | None = None) -> Prompt:
+        asked = Question(images, self.text(self.shape.words), "")
+        made = chat_prompt(self.vocabulary, name, asked, system, self.markup)
+        return replace(made, max_new_tokens=self.shape.output_tokens, ignore_eos=True)
 
-    return asyncio.run(run())
+    def text(self, words: int) -> str:
+        return " ".join(self.rng.choice(WORDS) for _ in range(words))
+
+    def image(self, size: tuple[int, int] = PLAIN_SIZE) -> Image.Image:
+        """Coloured cells: compressed about as well as a photograph, and no two alike."""
+        cells = Image.frombytes("RGB", (8, 8), self.rng.randbytes(8 * 8 * 3))
+        return cells.resize(size, Image.Resampling.BICUBIC)
 
 
-async def _caller(client: httpx2.AsyncClient, server: Server, left: Iterator[Prompt]) -> list[Timing]:
-    return [await _stream(client, server, prompt) for prompt in left]
+Sessions = list[list[Prompt]]
 
 
-async def _stream(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Timing:
-    call = server.target.call(prompt, evidence=False, stream=True)
-    started = time.perf_counter()
-    ttft: float | None = None
-    prompt_tokens = completion_tokens = 0
-    async with (
-        deadline(server, f"streaming request {prompt.name}"),
-        client.stream("POST", call.path, json=call.body) as answer,
-    ):
-        if answer.status_code != 200:
-            refusal = (await answer.aread()).decode(errors="replace")[:500]
-            raise JobError(f"{server.setting} refused {prompt.name}: {refusal}")
-        async for line in answer.aiter_lines():
-            if not line.startswith("data:") or (data := line[5:].strip()) == "[DONE]":
-                continue
-            try:
-                event = json.loads(data)
-            except ValueError as error:
-                raise JobError(f"{server.setting} streamed {data[:80]!r} for {prompt.name}: not JSON") from error
-            if "error" in event:
-                raise JobError(f"{server.setting} failed {prompt.name}: {event['error']}")
-            ttft = ttft if ttft is not None else time.perf_counter() - started
-            seen = server.target.read_event(event)
-            prompt_tokens = seen.prompt_tokens or prompt_tokens
-            completion_tokens = seen.completion_tokens or completion_tokens
-    if ttft is None:
-        raise JobError(f"{server.setting} streamed nothing for {prompt.name}")
-    return Timing(prompt.name, ttft, time.perf_counter() - started, prompt_tokens, completion_tokens)
+def text(maker: Maker, count: int) -> Sessions:
+    return [[maker.prompt(f"text-{n:04d}", [])] for n in range(count)]
+
+
+def image(maker: Maker, count: int) -> Sessions:
+    return [[maker.prompt(f"image-{n:04d}", [maker.image()])] for n in range(count)]
+
+
+def multi_image(maker: Maker, count: int) -> Sessions:
+    return [[maker.prompt(f"images-{n:04d}", [maker.image() for _ in range(maker.shape.images)])] for n in range(count)]
+
+
+def mixed(maker: Maker, count: int) -> Sessions:
+    """None to ``images`` pictures of any of the sizes, texts of half to twice the length."""
+
+    def one(number: int) -> Prompt:
+        sizes = [maker.rng.choice(MIXED_SIZES) for _ in range(maker.rng.randint(0, maker.shape.images))]
+        words = max(1, round(maker.shape.words * maker.rng.uniform(0.5, 2.0)))
+        sized = replace(maker, shape=replace(maker.shape, words=words))
+        return sized.prompt(f"mixed-{number:04d}", [maker.image(size) for size in sizes])
+
+    return [[one(number)] for number in range(count)]
+
+
+def shared_prefix(maker: Maker, count: int) -> Sessions:
+    """One long system text and one first picture for all; what is asked of them differs."""
+    system, first = maker.text(SHARED_WORDS), maker.image()
+    return [[maker.prompt(f"shared-{n:04d}", [first], system=system)] for n in range(count)]
+
+
+def multi_turn(maker: Maker, count: int) -> Sessions:
+    """A picture in the first turn, and one more in every second turn after it."""
+
+    def dialogue(number: int) -> list[Prompt]:
+        turns = [maker.prompt(f"dialogue-{number:04d}.0", [maker.image()])]
+        for turn in range(1, maker.shape.turns):
+            before = turns[-1]
+            new = [maker.image()] if turn % 2 == 0 else []
+            reply = maker.text(maker.shape.output_tokens // 2 or 1)
+            said = f"{reply}{maker.markup.turn_end}\n" + chat_text(
+                len(new), maker.text(maker.shape.words), markup=maker.markup
+            )
+            ids = (*before.ids, *maker.vocabulary.encode(said))
+            pictures = (*before.pictures, *(Picture.of(one) for one in new))
+            turns.append(replace(before, name=f"dialogue-{number:04d}.{turn}", ids=ids, pictures=pictures))
+        return turns
+
+    return [dialogue(number) for number in range(count)]
+
+
+WORKLOADS: dict[str, Callable[[Maker, int], Sessions]] = {
+    "text": text,
+    "image": image,
+    "multi-image": multi_image,
+    "mixed": mixed,
+    "shared-prefix": shared_prefix,
+    "multi-turn": multi_turn,
+}
+
+
+def make_sessions(
+    name: str, count: int, seed: int, vocabulary: Vocabulary, shape: Shape, markup: Markup = QWEN
+) -> Sessions:
+    if name not in WORKLOADS:
+        raise UsageError(f"--workload {name}: known are {', '.join(WORKLOADS)}")
+    return WORKLOADS[name](Maker(vocabulary, random.Random(seed), shape, markup), count)
+
+
+def replay_trace(trace: Sequence[Recorded], seed: int, vocabulary: Vocabulary, markup: Markup = QWEN) -> Sessions:
+    """Prompts of the recorded lengths (in our tokens, placeholders not expanded), answers and pictures."""
+    maker = Maker(vocabulary, random.Random(seed), Shape(words=1), markup)
+
+    def one(number: int, recorded: Recorded) -> Prompt:
+        made = maker.prompt(f"trace-{number:04d}", [maker.image(size) for size in recorded.images])
+        word = vocabulary.encode(" digit")[0]
+        place = len(made.ids) - len(vocabulary.encode(f"{markup.turn_end}\n<|im_start|>assistant\n"))
+        filling = (word,) * max(0, recorded.prompt_tokens - len(made.ids))
+        ids = (*made.ids[:place], *filling, *made.ids[place:])
+        return replace(made, ids=ids, max_new_tokens=recorded.output_tokens)
+
+    return [[one(number, recorded)] for number, recorded in enumerate(trace)]

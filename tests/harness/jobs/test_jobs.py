@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from harness.errors import LaunchError, TargetDied, UsageError
-from harness.jobs import JobContext, find_jobs, performance
+from harness.jobs import JobContext, find_jobs
 from harness.jobs.equal_to_alone import EqualToAlone
 from harness.jobs.performance import Performance
 from harness.jobs.token_drift import TokenDrift
 from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
 from harness.records import load_record
+from harness.stats import Plan
 from harness.verdict import exit_code
 
 MakeContext = Callable[..., JobContext]
@@ -156,7 +158,7 @@ def test_rows_one_short_are_seen(make_context: MakeContext) -> None:
 
 def test_a_slower_setting_is_a_regression(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Performance, "compares", ("avoid_retokenize",))
-    monkeypatch.setattr(performance, "PAIRS_A_LOOK", 4)
+    monkeypatch.setattr(Performance, "effort", replace(Performance.effort, plan=Plan((8,))))
     context = make_context({"on": ["--delay", "0.4"]}, samples=4)
     Performance().run(context)
     found = {filed.verdict.check: filed.verdict for filed in context.filed}
@@ -164,6 +166,23 @@ def test_a_slower_setting_is_a_regression(make_context: MakeContext, monkeypatch
     assert ttft.status == "fail"
     assert ttft.figure is not None
     assert ttft.figure > 1.5
+    assert (ttft.evidence["looks"], ttft.evidence["ratio"]["rounds"]) == (1, 8)
+    assert "after 8 pairs in" in ttft.message
+    assert found["peak memory, avoid_retokenize on / off"].status == "pass"
+
+
+def test_settings_that_cannot_run_together_are_started_one_at_a_time(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Performance, "compares", ("avoid_retokenize",))
+    effort = replace(Performance.effort, plan=Plan((2,), alpha=0.25), one_at_a_time=True, rounds_a_start=1)
+    monkeypatch.setattr(Performance, "effort", effort)
+    context = make_context({"on": ["--delay", "0.4"]}, samples=2)
+    Performance().run(context)
+    assert statuses(context)["TTFT, avoid_retokenize on / off"] == "fail"
+    events = load_record(context.recorder.partial)["events"]
+    order = [event["event"] for event in events if event["event"] in ("launch", "stop")]
+    assert order == ["launch", "stop"] * 4
 
 
 def test_death_in_the_middle_keeps_what_was_measured(make_context: MakeContext) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from harness.checks.performance import THROUGHPUT, TTFT, not_slower
+from harness.checks.performance import THROUGHPUT, TTFT, Compared, not_slower
 from harness.report.charts import Axis, ratio_rows
 
 
@@ -10,10 +10,10 @@ def test_the_axis_is_even_in_ratios() -> None:
 
 
 def test_one_row_a_ratio_with_its_words() -> None:
-    steady, slower = [10.0, 11.0, 10.0, 11.0], [20.0, 21.0, 20.0, 21.0]
-    verdicts = [
-        not_slower(metric, "<toggle>", ("off", "on"), (steady, slower), source="s") for metric in (THROUGHPUT, TTFT)
-    ] + [not_slower(TTFT, "toggle", ("off", "on"), ([], []), source="s")]
+    steady, slower = [10.0, 11.0] * 5, [20.0, 21.0] * 5
+    compared = Compared("<toggle>", ("off", "on"), "sglang#26555", loss=0.2)
+    verdicts = [not_slower(metric, compared, (steady, slower)) for metric in (THROUGHPUT, TTFT)]
+    verdicts.append(not_slower(TTFT, compared, ([], [])))
     rows = ratio_rows([vars(verdict) for verdict in verdicts])
     assert [row.status for row in rows] == ["pass", "fail"]
     assert "&lt;toggle&gt;" in rows[0].svg

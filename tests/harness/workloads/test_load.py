@@ -1,59 +1,66 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from itertools import pairwise
 
 import pytest
-from standin_workload import plain_questions
 
-from harness.errors import JobError, TargetDied
-from harness.jobs import JobContext
-from harness.observation import Prompt
-from harness.workloads.chat import chat_prompt
-from harness.workloads.load import Round, Timing, run_round
+from harness.errors import UsageError
+from harness.load.arrivals import Recorded
+from harness.vocabulary import Vocabulary
+from harness.workloads.load import MIXED_SIZES, WORKLOADS, Shape, make_sessions, replay_trace
 
-MakeContext = Callable[..., JobContext]
+SHAPE = Shape(words=6, images=3, output_tokens=4, turns=3)
 
 
-def prompts_for(context: JobContext) -> list[Prompt]:
-    return [
-        replace(chat_prompt(context.vocabulary, f"p{n}", question), max_new_tokens=5, ignore_eos=True)
-        for n, question in enumerate(plain_questions(6, 0))
-    ]
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
+def test_sessions_are_the_same_from_the_same_seed_and_fit_their_placeholders(name: str, vocabulary: Vocabulary) -> None:
+    made = make_sessions(name, 5, 1, vocabulary, SHAPE)
+    assert made == make_sessions(name, 5, 1, vocabulary, SHAPE)
+    assert made != make_sessions(name, 5, 2, vocabulary, SHAPE)
+    prompts = [prompt for session in made for prompt in session]
+    assert len({prompt.name for prompt in prompts}) == len(prompts)
+    for prompt in prompts:
+        assert prompt.ids.count(vocabulary.placeholder) == len(prompt.pictures)
+        assert (prompt.max_new_tokens, prompt.ignore_eos) == (4, True)
 
 
-def test_a_round_counts_tokens_and_times_the_first(make_context: MakeContext) -> None:
-    context = make_context({"*": ["--delay", "0.1"]})
-    prompts = prompts_for(context)
-    with context.servers("job", {"one": context.launch({"vit_batching": "per_item"})}) as servers:
-        done = run_round(servers["one"], prompts, concurrency=3)
-    assert sorted(timing.request for timing in done.timings) == [prompt.name for prompt in prompts]
-    assert all(timing.completion_tokens == 5 for timing in done.timings)
-    assert all(0.1 <= timing.ttft <= timing.seconds for timing in done.timings)
-    assert done.prompt_tokens > sum(len(prompt.ids) - len(prompt.pictures) for prompt in prompts)
-    assert 0.2 <= done.seconds < 2
-    assert done.throughput == pytest.approx(30 / done.seconds)
+def test_kinds_have_the_pictures_of_their_name(vocabulary: Vocabulary) -> None:
+    def pictures(name: str) -> list[int]:
+        return [len(session[0].pictures) for session in make_sessions(name, 3, 1, vocabulary, SHAPE)]
+
+    assert set(pictures("text")) == {0}
+    assert set(pictures("image")) == {1}
+    assert set(pictures("multi-image")) == {3}
+    mixed = make_sessions("mixed", 30, 1, vocabulary, SHAPE)
+    assert {len(prompt.pictures) for [prompt] in mixed} == {0, 1, 2, 3}
+    assert {(p.width, p.height) for [prompt] in mixed for p in prompt.pictures} == set(MIXED_SIZES)
 
 
-def test_a_refused_request_ends_the_round(make_context: MakeContext) -> None:
-    context = make_context({"*": ["--plant", "F1-01", "--slice-rows", "1"]})
-    with (
-        context.servers("job", {"one": context.launch({"vit_batching": "cross_request"})}) as servers,
-        pytest.raises(JobError, match="one refused p"),
-    ):
-        run_round(servers["one"], prompts_for(context), concurrency=6)
+def test_shared_prefixes_are_shared_with_their_picture(vocabulary: Vocabulary) -> None:
+    [first], [second], *_ = make_sessions("shared-prefix", 3, 1, vocabulary, SHAPE)
+    place = first.ids.index(vocabulary.placeholder)
+    assert first.ids[: place + 2] == second.ids[: place + 2]
+    assert first.ids != second.ids
+    assert first.pictures == second.pictures
 
 
-def test_a_death_in_a_round_is_told(make_context: MakeContext) -> None:
-    context = make_context({"*": ["--dies-after", "2"]})
-    with (
-        context.servers("job", {"one": context.launch({"vit_batching": "per_item"})}) as servers,
-        pytest.raises(TargetDied, match="while streaming request"),
-    ):
-        run_round(servers["one"], prompts_for(context), concurrency=1)
+def test_a_next_turn_begins_with_the_ids_of_the_one_before(vocabulary: Vocabulary) -> None:
+    [turns] = make_sessions("multi-turn", 1, 1, vocabulary, SHAPE)
+    assert [len(turn.pictures) for turn in turns] == [1, 1, 2]
+    for before, after in pairwise(turns):
+        assert after.ids[: len(before.ids)] == before.ids
+        assert after.pictures[: len(before.pictures)] == before.pictures
 
 
-def test_the_median_is_of_first_tokens() -> None:
-    timings = tuple(Timing(str(n), ttft, 1.0, 10, 4) for n, ttft in enumerate([0.1, 0.3, 0.2]))
-    done = Round("on", 2.0, timings)
-    assert (done.median_ttft, done.throughput, done.prompt_tokens) == (0.2, 6.0, 30)
+def test_a_trace_is_replayed_at_its_lengths(vocabulary: Vocabulary) -> None:
+    trace = [Recorded(0.0, 60, 7, ((56, 28),)), Recorded(1.0, 33, 2)]
+    [first], [second] = replay_trace(trace, 0, vocabulary)
+    assert (len(first.ids), first.max_new_tokens, first.pictures[0].width) == (60, 7, 56)
+    assert (len(second.ids), second.max_new_tokens, second.pictures) == (33, 2, ())
+    end = vocabulary.encode("<|im_end|>\n<|im_start|>assistant\n")
+    assert first.ids[-len(end) :] == tuple(end)
+
+
+def test_an_unknown_kind_is_refused_with_the_list(vocabulary: Vocabulary) -> None:
+    with pytest.raises(UsageError, match="--workload images: known are text, image"):
+        make_sessions("images", 1, 0, vocabulary, SHAPE)

@@ -1,6 +1,7 @@
-"""Statistics behind the checks, thin over scipy: paired accuracy, paired ratios with an interval, three outcomes.
+"""Statistics thin over scipy: paired accuracy, paired ratios with a bootstrap interval, three outcomes.
 
-Nothing here guesses: an interval that straddles its limit is ``inconclusive``.
+Nothing here guesses: an interval that straddles its limit is ``inconclusive``. Verdicts on a regression are made by
+:mod:`harness.stats.sequential`; :func:`paired_ratio` is for a benchmark of few rounds.
 """
 
 from __future__ import annotations
