@@ -78,7 +78,7 @@ class Sampled:
 def sample(logits_BV: Tensor, rows: Sequence[SampleRow]) -> list[Sampled | RequestError]:
     """One token a row, or an error (500) for a row whose logits are not all finite numbers, or whose grammar failed."""
     pick = pick_by_kernel if runs_kernels(logits_BV.device) else pick_in_torch
-    picked_B2 = pick(_changed(logits_BV, rows), logits_BV, rows)
+    picked_B2 = pick(changed_logits(logits_BV, rows), logits_BV, rows)
     logprobs = _logprobs(logits_BV, picked_B2[:, 0], rows)
     return [
         rows[i].failure or (Sampled(token, logprobs.get(i)) if finite else NOT_FINITE)
@@ -113,7 +113,7 @@ def _all_finite(logits_BV: Tensor) -> Tensor:
     return logits_BV.amin(dim=-1).isfinite() & logits_BV.amax(dim=-1).isfinite()
 
 
-def _changed(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+def changed_logits(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
     """The logits to pick from; a copy if anything is changed."""
     places = [i for i, row in enumerate(rows) if row.changes_logits]
     if not places:

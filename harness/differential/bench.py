@@ -10,8 +10,9 @@ from typing import Any
 from harness.differential.cases import Case, make_cases
 from harness.differential.forms import Form, forms_of, poisoned
 from harness.differential.models import Model
+from harness.differential.open_picks import note, noted
 from harness.differential.running import ask
-from harness.differential.seen import Seen
+from harness.differential.seen import Seen, leave_open
 from reference_engine import Engine, EngineConfig
 
 FORMED = ("text-1", "one", "three")
@@ -25,6 +26,7 @@ class Oracle:
     """What an engine that is trusted answers to each case alone, with empty caches; without and with evidence."""
 
     model: Model
+    seed: int
     cases: Sequence[Case]
     plain: dict[str, Seen]
     with_evidence: dict[str, Seen]
@@ -37,19 +39,24 @@ class Oracle:
     def of(cls, model: Model, seed: int) -> Oracle:
         cases = make_cases(model, seed)
         engine = make_engine(model, None)
-        plain = {case.name: ask(engine, case) for case in cases}
-        evident = {case.name: ask(engine, case, want_evidence=True) for case in cases if case.group == "plain"}
+        plain = {case.name: _ask(engine, case) for case in cases}
+        evident = {case.name: _ask(engine, case, want_evidence=True) for case in cases if case.group == "plain"}
         formed = [case for case in cases if case.name in FORMED]
         forms = [form for case in formed for form in forms_of(engine, case)]
-        plain |= {form.case.name: ask(engine, form.case) for form in forms if not form.like}
+        plain |= {form.case.name: _ask(engine, form.case) for form in forms if not form.like}
         bad = [made for case in formed if (made := poisoned(engine, case)) is not None]
         scored = [case for case in cases if case.name in SCORED]
         scores = {
-            (case.name, start): ask(engine, case, logprob_start=start)
+            (case.name, start): _ask(engine, case, logprob_start=start)
             for case in scored
             for start in starts(plain[case.name].prompt_tokens)
         }
-        return cls(model, cases, plain, evident, forms, bad, scores)
+        return cls(model, seed, cases, plain, evident, forms, bad, scores)
+
+
+def _ask(engine: Engine, case: Case, **more: Any) -> Seen:
+    with noted(engine) as picks:
+        return note(ask(engine, case, **more), picks)
 
 
 def starts(length: int) -> tuple[int, ...]:
@@ -112,5 +119,6 @@ class Alone(dict[str, Seen]):
         self._cases = {case.name: case for case in bench.cases()}
 
     def __missing__(self, name: str) -> Seen:
-        self[name] = ask(self._bench.engine(), self._cases[name])
+        seen = ask(self._bench.engine(), self._cases[name])
+        self[name] = leave_open(seen, self._bench.oracle.plain[name])
         return self[name]

@@ -20,10 +20,13 @@ from reference_engine import Request, SamplingParams
 from reference_engine.request import Video
 
 NEW_TOKENS = 5
+ALIKE = 64
+"""Pictures enough that two of them have the same eight bits of any hash."""
 WORDS = (
     "Describe", "the", "digit", "of", "image !", "row", "naïve", "图像", "🙂", "<b>", "12,345 ,", "\n\n", "every",
     "last",
 )  # fmt: skip
+LEADING_BYTE = 160
 Make = Callable[[], dict[str, Any]]
 
 
@@ -48,11 +51,11 @@ def make_cases(model: Model, seed: int) -> list[Case]:
     """All cases of a model, the plain ones first."""
     rng = np.random.default_rng(seed)
     if model.image is None:
-        return [*_texts(rng), *_options(rng, []), *_refused_texts()]
+        return [*_texts(rng), *_options(rng, []), *_refused_texts(), _picture_for_text(rng)]
     pictures = _pictures(rng, model.image)
     return [
         *_texts(rng), *pictures, *_videos(rng, model), *_modes(rng, model.image), *_options(rng, pictures),
-        *_small(rng, model.image), *_refused_texts(), *_refused_pictures(rng, model.image),
+        *_alike(rng, model.image), *_small(rng, model.image), *_refused_texts(), *_refused_pictures(rng, model.image),
     ]  # fmt: skip
 
 
@@ -72,7 +75,9 @@ def _fixed(**fields: Any) -> Make:
 
 
 def _texts(rng: np.random.Generator) -> list[Case]:
-    return [Case(f"text-{i}", _fixed(text=f"<|im_start|>{words(rng, 2 + 6 * i)}")) for i in range(3)]
+    """Of three lengths; and one that ends inside a character, in a vocabulary that begins with single bytes."""
+    made = [Case(f"text-{i}", _fixed(text=f"<|im_start|>{words(rng, 2 + 6 * i)}")) for i in range(3)]
+    return [*made, Case("ids-cut", _fixed(input_ids=[*rng.integers(32, 90, size=6).tolist(), LEADING_BYTE]))]
 
 
 def _pictures(rng: np.random.Generator, mark: str) -> list[Case]:
@@ -99,11 +104,11 @@ def _pictures(rng: np.random.Generator, mark: str) -> list[Case]:
 def _videos(rng: np.random.Generator, model: Model) -> list[Case]:
     if model.video is None:
         return []
-    made = []
-    for i, (frames, fps) in enumerate(((3, 1.0), (6, 3.0), (9, 24.0))):
-        video = Video([noise(rng, (84, 56)) for _ in range(frames)], fps)
-        made.append(Case(f"video-{i}", _fixed(text=f"{words(rng)}{model.video}{words(rng)}", videos=[video])))
-    return made
+    text, made = f"{words(rng, 4)}{model.video}{words(rng)}", []
+    for i, (count, fps) in enumerate(((3, 1.0), (6, float(rng.choice([1.3, 2.7]))), (9, 24.0))):
+        frames = [noise(rng, (84, 56)) for _ in range(count)]
+        made.append(Case(f"video-{i}", _fixed(text=text, videos=[Video(frames, fps)])))
+    return [*made, Case("video-slow", _fixed(text=text, videos=[Video(frames, 0.7)]))]
 
 
 def _modes(rng: np.random.Generator, mark: str) -> list[Case]:
@@ -119,6 +124,17 @@ def _modes(rng: np.random.Generator, mark: str) -> list[Case]:
     return [*plain, Case("mode-turned", lambda: {"text": f"{said}{mark}x", "images": [Image.open(turned)]})]
 
 
+def _alike(rng: np.random.Generator, mark: str) -> list[Case]:
+    """Many pictures of one size, half of them after the same long text, all before the same."""
+    one = SamplingParams(max_new_tokens=1)
+    before, after = words(rng, 12), words(rng, 8)
+    texts = [words(rng) if i % 2 else before for i in range(ALIKE)]
+    return [
+        Case(f"alike-{i}", _fixed(text=f"{text}{mark}{after}", images=[noise(rng, (56, 56))]), one, "alike")
+        for i, text in enumerate(texts)
+    ]
+
+
 def _small(rng: np.random.Generator, mark: str) -> list[Case]:
     text = f"{words(rng)}{mark}x"
     return [Case(f"size-{w}x{h}", _fixed(text=text, images=[noise(rng, (w, h))]), group="refusable") for w, h in SMALL]
@@ -127,14 +143,16 @@ def _small(rng: np.random.Generator, mark: str) -> list[Case]:
 def _options(rng: np.random.Generator, pictures: Sequence[Case]) -> list[Case]:
     """Sampling parameters of every kind, with and without images."""
     base = SamplingParams(max_new_tokens=NEW_TOKENS, ignore_eos=True, seed=int(rng.integers(1 << 30)))
-    drawn = replace(base, temperature=1.5)
+    drawn, shaped = replace(base, temperature=1.5), replace(base, ignore_eos=False, max_new_tokens=16)
     options = {
         "drawn": drawn,
         "top-k": replace(drawn, top_k=5, top_p=0.9),
         "penalties": replace(base, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.5),
         "bytes": replace(drawn, logit_bias=dict.fromkeys(range(94, 256), 40.0), max_new_tokens=24),
         "special": replace(drawn, logit_bias=dict.fromkeys(range(990, 1018), 25.0), max_new_tokens=12),
-        "shaped": replace(base, regex="(ab|ba){2}[0-9]+"),
+        "shaped": replace(shaped, regex="(ab|ba){2}[0-9]{2,4}[xyz]{3}"),
+        "punctuated": replace(shaped, regex="[a-z]( [.,!?][a-z]){3}"),
+        "stopped-inside": replace(shaped, regex="x1y2z3x1y2z3", stop=("z3y", "2z3x1")),
         "choices": replace(drawn, n=3),
         "biased": replace(base, logit_bias={int(rng.integers(5, 900)): 30.0}),
         "longer": replace(base, max_new_tokens=4 * NEW_TOKENS),
@@ -163,6 +181,11 @@ def _refused_texts() -> list[Case]:
         *(Case(f"ids-{name}", _fixed(input_ids=value), group="refusable") for name, value in ids.items()),
         *(Case(f"wrong-{name}", _fixed(text="a"), params, "refusable") for name, params in wrong.items()),
     ]
+
+
+def _picture_for_text(rng: np.random.Generator) -> Case:
+    """An image for a model that has no eyes."""
+    return Case("picture", _fixed(text="a", images=[noise(rng, (56, 56))]), group="refusable")
 
 
 def _refused_pictures(rng: np.random.Generator, mark: str) -> list[Case]:

@@ -7,24 +7,17 @@ Every check knows the invariants that it states. None knows what may have been p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from harness.differential.bench import Bench
 from harness.differential.cases import Case
+from harness.differential.check import Check
 from harness.differential.running import ask, ask_all
 from harness.differential.seen import Seen, difference, evidence_difference
+from harness.differential.storms import STORM_CHECKS
 from reference_engine import Engine
 
 Finds = Iterator[str]
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    invariants: tuple[int, ...]
-    """Numbers of the design's list."""
-    find: Callable[[Bench], Iterable[str]]
 
 
 def _compare(
@@ -118,7 +111,9 @@ def warm_as_cold(bench: Bench) -> Finds:
 
 
 def in_chunks_as_whole(bench: Bench) -> Finds:
-    for size, block, cases in ((5, 4, bench.pictured[:4]), (16, 16, bench.pictured + bench.cases(having="text-"))):
+    """Also chunks that are smaller than a block."""
+    few = bench.pictured[:4] or bench.cases(having="text-")
+    for size, block, cases in ((5, 4, few), (3, 16, few[:1]), (16, 16, bench.pictured + bench.cases(having="text-"))):
         got = _one_by_one(bench, cases, chunked_prefill=size, block_size=block)
         yield from _compare(bench.alone, got, f"in chunks of {size}")
     crowd = ask_all(bench.engine(chunked_prefill=16, block_size=8), bench.cases())
@@ -285,4 +280,5 @@ CHECKS = (
     Check("books agree", (13, 14), books_agree),
     Check("a flush leaves nothing", (13,), nothing_left_after_a_flush),
     Check("counts are possible", (7, 13), counts_are_possible),
+    *STORM_CHECKS,
 )

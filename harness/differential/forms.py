@@ -4,7 +4,7 @@ with a processor's output, its own or another prompt's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,8 +53,8 @@ def _processed(
     yield "processed", {"processor_output": own}
     yield "processed-ids", {**media, "input_ids": ids, "processor_output": own}
     yield "processed-without-positions", {"processor_output": replace(own, mrope_positions=None)}
-    other_ids = [*own.input_ids[:-1], NO_SUCH]
-    yield "other-ids", {**media, "text": text, "processor_output": replace(own, input_ids=other_ids)}
+    other = replace(own, input_ids=[*own.input_ids[:-1], NO_SUCH], tensors=_other(own.tensors))
+    yield "another-prompts", {**media, "text": text, "processor_output": other}
     wrong = {
         "other-delta": replace(own, mrope_position_delta=(own.mrope_position_delta or 0) + 1),
         "four-rows": replace(own, mrope_positions=torch.cat([own.mrope_positions, own.mrope_positions[:1]])),
@@ -64,6 +64,11 @@ def _processed(
     }
     for name, output in wrong.items():
         yield name, {**media, "text": text, "processor_output": output}
+
+
+def _other(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of another image of the size."""
+    return {name: -value if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def poisoned(engine: Engine, case: Case) -> Case | None:

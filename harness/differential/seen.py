@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-TOLERANCE = 2e-3
-"""Of a log-probability: sums in another order differ far less, anything else far more."""
+LOGIT_NOISE = 1e-3
+"""Of a logit: sums in another order differ far less, anything else far more."""
+TOLERANCE = 2 * LOGIT_NOISE
+"""Of a log-probability: the most by which it changes when every logit changes by that noise."""
 SKETCH_TOLERANCE = 1e-3
 
 
@@ -24,6 +26,13 @@ class Choice:
     streamed_logprobs: list[float] = field(default_factory=list)
     counted: int | None = None
     """Tokens that the answer says it has, where it says so."""
+    open: Sequence[Set[int]] = ()
+    """Of each id, the tokens that may stand in its place (see :mod:`~harness.differential.open_picks`)."""
+
+    def comparable(self, other: Choice) -> int | None:
+        """How many ids of ``other`` must be these: None for all. From the first on that was open, none need be."""
+        first = next((i for i, (a, b) in enumerate(zip(self.ids, other.ids, strict=False)) if a != b), None)
+        return first if first is not None and first < len(self.open) and other.ids[first] in self.open[first] else None
 
 
 @dataclass
@@ -54,18 +63,32 @@ def _differences(a: Seen, b: Seen) -> Iterator[str]:
     if a.prompt_tokens != b.prompt_tokens:
         yield f"{b.prompt_tokens} prompt tokens, not {a.prompt_tokens}"
     for i, (one, other) in enumerate(zip(a.choices, b.choices, strict=False)):
-        if one.ids != other.ids:
-            yield f"choice {i}: ids {other.ids}, not {one.ids}"
-        if one.text != other.text:
-            yield f"choice {i}: text {other.text!r}, not {one.text!r}"
-        if one.finish != other.finish:
-            yield f"choice {i}: ended by {other.finish}, not {one.finish}"
-        if not _close(one.logprobs, other.logprobs):
+        until = one.comparable(other)
+        if until is None:
+            yield from (f"choice {i}: {found}" for found in _whole_differences(one, other))
+        if not _close(one.logprobs[:until], other.logprobs[:until]):
             yield f"choice {i}: log-probabilities {_short(other.logprobs)}, not {_short(one.logprobs)}"
     if len(a.choices) != len(b.choices):
         yield f"{len(b.choices)} choices, not {len(a.choices)}"
     if not _close(a.prompt_logprobs or [], b.prompt_logprobs or []):
         yield f"prompt log-probabilities {_short(b.prompt_logprobs or [])}, not {_short(a.prompt_logprobs or [])}"
+
+
+def _whole_differences(one: Choice, other: Choice) -> Iterator[str]:
+    if one.ids != other.ids:
+        yield f"ids {other.ids}, not {one.ids}"
+    if one.text != other.text:
+        yield f"text {other.text!r}, not {one.text!r}"
+    if one.finish != other.finish:
+        yield f"ended by {other.finish}, not {one.finish}"
+
+
+def leave_open(seen: Seen, as_in: Seen) -> Seen:
+    """``seen``, whose picks are open where those of ``as_in`` are, for as long as both picked the same."""
+    for choice, known in zip(seen.choices, as_in.choices, strict=False):
+        same = next((i for i, (a, b) in enumerate(zip(choice.ids, known.ids, strict=False)) if a != b), None)
+        choice.open = known.open[:same]
+    return seen
 
 
 def evidence_difference(a: Any, b: Any) -> str | None:

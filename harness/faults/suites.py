@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.differential.bench import Bench, Oracle
-from harness.differential.checks import CHECKS, Check
+from harness.differential.check import Check
+from harness.differential.checks import CHECKS
 from harness.differential.costs import COSTS
 from harness.differential.models import Model, find_models
 from harness.faults import properties
