@@ -35,7 +35,10 @@ ENGINE_PACKAGES = (
     "pytest",
 )
 """Of the extra ``engine``: a plain install has `assay probe` alone."""
-JOB_NAMES = "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, equal-to-alone, performance."
+JOB_NAMES = (
+    "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, equal-to-alone, performance. "
+    "More, run when named: hostile."
+)
 """Written out, so that ``--help`` need not load what the jobs need."""
 
 

@@ -1,4 +1,4 @@
-"""The shipped jobs, by name, in the order in which a plain ``assay run`` does them."""
+"""The shipped jobs by name: those of a plain ``assay run`` in their order, and more that are run when named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.errors import UsageError
 from harness.jobs.base import Job, JobContext
 from harness.jobs.equal_to_alone import EqualToAlone
+from harness.jobs.hostile import HostileInputs
 from harness.jobs.performance import Performance
 from harness.jobs.token_drift import TokenDrift
 from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
@@ -15,17 +16,20 @@ JOBS: dict[str, type[Job]] = {
     job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, EqualToAlone, Performance)
 }
 
+MORE: dict[str, type[Job]] = {job.name: job for job in (HostileInputs,)}
+"""Run when named."""
+
 TIMED = frozenset({Performance.name})
 """Jobs whose verdicts are of times: nothing else may run beside them."""
 
-__all__ = ["JOBS", "TIMED", "Job", "JobContext", "find_jobs"]
+__all__ = ["JOBS", "MORE", "TIMED", "Job", "JobContext", "find_jobs"]
 
 
 def find_jobs(names: Sequence[str], *, plant: str | None = None, declared: Sequence[type[Job]] = ()) -> list[Job]:
-    """Jobs by name, shipped ones and those that a job file declares. For no name, all that are declared, else all that
-    are shipped; with a fault to plant, those of them that it can be planted in.
+    """Jobs by name, shipped ones and those that a job file declares. For no name, all that are declared, else those of
+    ``JOBS``; with a fault to plant, those of them that it can be planted in.
     """
-    known = JOBS | {job.name: job for job in declared}
+    known = JOBS | MORE | {job.name: job for job in declared}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"unknown job {unknown[0]!r}; known: {', '.join(known)}")
