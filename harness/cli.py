@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("bench", help="speed against other engines, and of each toggle", add_help=False)
     commands.add_parser("conformance", help="the properties, put to several implementations", add_help=False)
     commands.add_parser("probe", help="a report card of any running server (assay probe URL)", add_help=False)
+    commands.add_parser("accuracy", help="right answers under several settings (assay accuracy TASK)", add_help=False)
     report = commands.add_parser("report", help="make the page of a run record again")
     report.add_argument("record", type=Path, help="RUN.json, or RUN.partial.jsonl of a run that broke off")
     report.add_argument("--out", type=Path, help="where to write the page (default: beside the record)")
@@ -298,7 +299,14 @@ def _probe(arguments: list[str]) -> int:
     return probe(arguments)
 
 
+def _accuracy(arguments: list[str]) -> int:
+    from harness.tasks.cli import main as accuracy
+
+    return accuracy(arguments)
+
+
 DELEGATED: dict[str, Callable[[list[str]], int]] = {
+    "accuracy": _accuracy,
     "bench": _bench,
     "conformance": _conformance,
     "faults": _faults,

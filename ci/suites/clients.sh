@@ -1,6 +1,7 @@
 #!/bin/sh
 # Clients that others wrote, unchanged, against the server with a packaged sentinel: the official openai client, the
-# README's curl lines, an evaluation harness (lm-eval) and a load generator (guidellm). They are installed into an
+# README's curl lines, an evaluation harness (lm-eval) and a load generator (guidellm); and a task of lm-eval's, asked by
+# `assay accuracy`'s own adapter. They are installed into an
 # environment of their own, which sees everything of the active one: about 600 MB and two minutes, the first time.
 # CLIENTS_VENV=/path puts it somewhere else than .venv-clients.
 set -eu
@@ -39,6 +40,7 @@ for client in openai_client readme_lines evaluation_harness load_generator; do
         failed=yes
     fi
 done
+"$venv/bin/python" -m pytest -n0 -q -p no:cacheprovider tests/harness/tasks/test_evaluation_harness.py || failed=yes
 if grep -q Traceback "$work/server.log"; then
     cat "$work/server.log"
     failed=yes

@@ -4,7 +4,7 @@ wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from harness.observation import Observation, Prompt
@@ -19,6 +19,11 @@ TOLERATED_LOSS = 0.05
 LEAST_BASELINE = 0.5
 """Below this share of right answers there is too little to lose for the comparison to mean anything."""
 PAIRED = "accuracy unchanged"
+Right = Callable[[Prompt, Observation], bool]
+
+
+def as_expected(prompt: Prompt, seen: Observation) -> bool:
+    return seen.right(prompt)
 
 
 def accuracy_unchanged(
@@ -27,14 +32,15 @@ def accuracy_unchanged(
     seen: tuple[Sequence[Observation], Sequence[Observation]],
     *,
     source: str,
+    right: Right = as_expected,
 ) -> Verdict:
     """Exact McNemar test on the same requests: does the second setting get fewer right than the first?"""
     check = f"{PAIRED} ({names[0]} to {names[1]})"
-    right = [(a.right(prompt), b.right(prompt)) for prompt, a, b in zip(prompts, *seen, strict=True)]
-    refused = [prompt.name for prompt, a, b in zip(prompts, *seen, strict=True) if a.right(prompt) and not b.ok]
-    lost = [prompt.name for prompt, (a, b) in zip(prompts, right, strict=True) if a and not b]
-    gained = [prompt.name for prompt, (a, b) in zip(prompts, right, strict=True) if b and not a]
-    total, before, after = len(right), sum(a for a, _ in right), sum(b for _, b in right)
+    pairs = [(right(prompt, a), right(prompt, b)) for prompt, a, b in zip(prompts, *seen, strict=True)]
+    refused = [prompt.name for prompt, a, b in zip(prompts, *seen, strict=True) if right(prompt, a) and not b.ok]
+    lost = [prompt.name for prompt, (a, b) in zip(prompts, pairs, strict=True) if a and not b]
+    gained = [prompt.name for prompt, (a, b) in zip(prompts, pairs, strict=True) if b and not a]
+    total, before, after = len(pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
     p = mcnemar_worse(len(lost), len(gained))
     evidence = {"settings": list(names), "total": total, "before": before, "after": after}
     evidence |= {"lost": lost, "lost_by_refusal": refused, "gained": gained, "p": p}
@@ -53,14 +59,20 @@ def accuracy_unchanged(
 
 
 def accuracy_floor(
-    setting: str, prompts: Sequence[Prompt], seen: Sequence[Observation], floor: float | None, *, source: str
+    setting: str,
+    prompts: Sequence[Prompt],
+    seen: Sequence[Observation],
+    floor: float | None,
+    *,
+    source: str,
+    right: Right = as_expected,
 ) -> Verdict:
     """The setting answers at least ``floor`` of the requests right; None where the model states no floor."""
     check = f"accuracy floor ({setting})"
     wrong = [
         {"request": prompt.name, "expected": prompt.expected, "got": answer.error or answer.text}
         for prompt, answer in zip(prompts, seen, strict=True)
-        if not answer.right(prompt)
+        if not right(prompt, answer)
     ]
     total = len(prompts)
     share = (total - len(wrong)) / total if total else 0.0
