@@ -130,6 +130,13 @@ async def ask_streamed(client: httpx2.AsyncClient, server: Server, prompt: Promp
     return server.target.read_stream(prompt, server.setting, events)
 
 
+async def ask_scored(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
+    """The whole answer, and how likely each token of the prompt was."""
+    call = server.target.with_scores(server.target.call(prompt, evidence=True, stream=False))
+    status, body = await post(client, server, call, f"scoring request {prompt.name}")
+    return server.target.read(prompt, server.setting, status, body)
+
+
 def ask_choices(n: int) -> Ask:
     """``n`` answers to each prompt, in one call: the first, and in its ``others`` the rest."""
 

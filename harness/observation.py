@@ -77,6 +77,15 @@ class ItemSeen:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """A token of a prompt as the target says how likely it was there, and the likeliest ones in its place."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class RowMismatch:
     """A target's own report that a picture got another number of encoder rows than its spans hold."""
 
@@ -108,6 +117,8 @@ class Observation:
     encoder_batch: int = 0
     """Pictures that shared this request's encoder pass, its own included."""
     seconds: float = 0.0
+    scored: tuple[Scored | None, ...] = ()
+    """Of every place of the prompt as run, where that was asked for; None where there is nothing to say."""
     others: tuple[Observation, ...] = ()
     """The further choices of a call that asked for several."""
     lacks: Mapping[Evidence, str] = field(default_factory=dict)

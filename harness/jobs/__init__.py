@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.errors import UsageError
 from harness.jobs.base import Job, JobContext
+from harness.jobs.differential import Differential
 from harness.jobs.equal_to_alone import EqualToAlone
 from harness.jobs.hostile import HostileInputs
 from harness.jobs.performance import Performance
@@ -16,7 +17,7 @@ JOBS: dict[str, type[Job]] = {
     job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, EqualToAlone, Performance)
 }
 
-MORE: dict[str, type[Job]] = {job.name: job for job in (HostileInputs,)}
+MORE: dict[str, type[Job]] = {job.name: job for job in (Differential, HostileInputs)}
 """Run when named."""
 
 TIMED = frozenset({Performance.name})

@@ -80,9 +80,11 @@ class JobContext:
         self.progress.verdict(filed)
 
     @contextmanager
-    def servers(self, job: str, launches: Mapping[str, Launch]) -> Iterator[dict[str, Server]]:
+    def servers(
+        self, job: str, launches: Mapping[str, Launch], target: Target | None = None
+    ) -> Iterator[dict[str, Server]]:
         """Servers by setting, side by side. Their command lines, readiness, self-description and log tails are
-        recorded.
+        recorded. ``target``: another one than that under test, as processes of this machine.
         """
         self.progress.step(f"starting {len(launches)} server{'s' if len(launches) > 1 else ''}: {', '.join(launches)}")
 
@@ -92,10 +94,11 @@ class JobContext:
         def log_file(setting: str) -> Path:
             return self.recorder.logs / f"{job}.{setting}.log"
 
-        timeout = self.target.startup_seconds if self.startup_timeout is None else self.startup_timeout
+        asked = target or self.target
+        timeout = asked.startup_seconds if self.startup_timeout is None else self.startup_timeout
         with launched(
-            self.launcher,
-            self.target,
+            ProcessLauncher() if target else self.launcher,
+            asked,
             launches,
             log_file,
             timeout=timeout,
@@ -109,7 +112,7 @@ class JobContext:
 
     def _record_launch(self, job: str, server: Server) -> None:
         described = server.describe()
-        self.target.learn(described)
+        server.target.learn(described)
         self.recorder.event(
             "launch",
             job=job,
@@ -143,7 +146,7 @@ class JobContext:
             self.recorder.answer(job, seen)
             self.progress.advance()
 
-        untold = self.target.why_untold()
+        untold = server.target.why_untold()
         answers = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer, ask=ask)
         found = [replace(seen, lacks=untold) for seen in answers]
         self.seen[job, server.setting] = (list(prompts), found)

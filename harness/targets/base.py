@@ -98,11 +98,15 @@ class Target(ABC):
 
     def read_stream(self, prompt: Prompt, setting: str, events: Sequence[Mapping[str, Any]]) -> Observation:
         """What the events of one stream add up to. Raises :class:`Lacking` where an adapter does not have it."""
-        raise Lacking(f"target {self.name} puts no streams together")
+        raise Lacking(self.unsupported_because("its adapter puts no streams together"))
+
+    def with_scores(self, call: Call) -> Call:
+        """``call`` asking how likely each token of the prompt was. Raises :class:`Lacking` where an adapter cannot."""
+        raise Lacking(self.unsupported_because("no log-probabilities of prompts"))
 
     def with_choices(self, call: Call, n: int) -> Call:
         """``call`` asking for ``n`` answers to its prompt. Raises :class:`Lacking` where an adapter cannot."""
-        raise Lacking(f"target {self.name} asks for one answer at a time")
+        raise Lacking(self.unsupported_because("one answer at a time"))
 
     def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
         """The answers to such a call, in order."""

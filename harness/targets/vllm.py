@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from harness.observation import Evidence, ItemSeen, Observation, Prompt
+from harness.observation import Evidence, ItemSeen, Observation, Prompt, Scored
 from harness.targets.base import Call, Launch, LaunchLine, StreamEvent, Target
-from harness.targets.wire import data_uris, failure, free_port, id_tuple
+from harness.targets.wire import TOP, data_uris, failure, free_port, id_tuple
 from harness.toggles import Spelling, switch
 
 READY = re.compile(r"(?:Starting vLLM server on|Starting vLLM API server \d+ on) (http://\S+)")
@@ -82,21 +82,27 @@ class VLLMTarget(Target):
     def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
         if status != 200 or not isinstance(body, Mapping) or not body.get("choices"):
             return [failure(prompt, setting, status, body)]
-        usage = body.get("usage") or {}
+        usage, ids = body.get("usage") or {}, id_tuple(body.get("prompt_token_ids"))
         places = (body.get("mm_placeholders") or {}).get("image") or ()
         whole = Observation(
             request=prompt.name,
             setting=setting,
             status=status,
             prompt_tokens=usage.get("prompt_tokens"),
-            prompt_ids=id_tuple(body.get("prompt_token_ids")),
+            prompt_ids=ids,
             items=tuple(
                 ItemSeen(number, ((place["offset"], place["offset"] + place["length"] - 1),))
                 for number, place in enumerate(places)
             ),
+            scored=tuple(map(_scored, ids or (), body.get("prompt_logprobs") or ())),
             toggles=_cached((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
         )
         return [_with_choice(whole, choice) for choice in sorted(body["choices"], key=lambda choice: choice["index"])]
+
+    def with_scores(self, call: Call) -> Call:
+        return Call(
+            call.path, {**call.body, "sampling_params": {**call.body["sampling_params"], "prompt_logprobs": TOP}}
+        )
 
     def with_choices(self, call: Call, n: int) -> Call:
         return Call(call.path, {**call.body, "sampling_params": {**call.body["sampling_params"], "n": n}})
@@ -132,6 +138,14 @@ def _with_choice(whole: Observation, choice: Mapping[str, Any]) -> Observation:
         logprobs=tuple(token["logprob"] for token in told),
         finish=choice.get("finish_reason") or "",
     )
+
+
+def _scored(token: int, told: Mapping[str, Any] | None) -> Scored | None:
+    """By id as text: the token of the prompt itself and the likeliest ones."""
+    if told is None or str(token) not in told:
+        return None
+    ranked = sorted(told.items(), key=lambda pair: pair[1]["rank"])[:TOP]
+    return Scored(token, told[str(token)]["logprob"], tuple((int(id_), one["logprob"]) for id_, one in ranked))
 
 
 def _cached(tokens: int | None) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
-from harness.observation import Observation, Prompt
+from harness.observation import Observation, Prompt, Scored
 from harness.targets.base import Call, StreamEvent, Target
 
 MOST_WORDS = 2000
+TOP = 3
+"""Likeliest tokens that are asked for in each place of a prompt."""
 
 
 def data_uris(prompt: Prompt) -> list[str]:
@@ -41,6 +44,15 @@ def generated(prompt: Prompt, setting: str, status: int, body: Any) -> Observati
         logprobs=tuple(logprob for logprob, *_ in meta.get("output_token_logprobs") or ()),
         finish=(meta.get("finish_reason") or {}).get("type", ""),
         prompt_tokens=meta.get("prompt_tokens"),
+        scored=_scored(meta.get("input_token_logprobs") or (), meta.get("input_top_logprobs") or ()),
+    )
+
+
+def _scored(told: Sequence[Any], tops: Sequence[Any]) -> tuple[Scored | None, ...]:
+    """Triples of log-probability, id and text, null in place of the first."""
+    return tuple(
+        None if one is None or one[0] is None else Scored(one[1], one[0], tuple((id_, p) for p, id_, *_ in top or ()))
+        for one, top in zip_longest(told, tops[: len(told)])
     )
 
 
@@ -63,6 +75,10 @@ class GenerateTarget(Target):
         if not events:
             return failure(prompt, setting, 200, "the stream held no event")
         return self.read(prompt, setting, 200, events[-1])
+
+    def with_scores(self, call: Call) -> Call:
+        wishes = {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": TOP}
+        return Call(call.path, {**call.body, **wishes})
 
     def with_choices(self, call: Call, n: int) -> Call:
         sampling = {**call.body["sampling_params"], "n": n}

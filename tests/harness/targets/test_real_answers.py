@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.observation import Observation, Picture, Prompt, why_untold
+from harness.observation import Observation, Picture, Prompt, Scored, why_untold
 from harness.targets import find_target
 from harness.targets.base import Launch, Target
 
@@ -163,3 +163,22 @@ def test_choices_are_asked_for_where_the_engine_looks_for_them(name: str) -> Non
     status, one = told["answer"]
     many = [one, one] if name.startswith("sglang") else {**one, "choices": one["choices"] * 2}
     assert [seen.text for seen in target.read_choices(prompt, "on", status, many)] == [prompt.expected] * 2
+
+
+def test_scores_of_prompts_are_asked_for_and_read() -> None:
+    target, told, prompt = recording("vllm-0.32.0")
+    call = target.with_scores(target.call(prompt, evidence=True, stream=False))
+    assert call.body["sampling_params"]["prompt_logprobs"] == 3
+    status, body = told["answer"]
+    of_token = {"logprob": -6.9, "rank": 442, "decoded_token": "user"}
+    scores = [None, {"339": of_token, "671": {"logprob": -5.9, "rank": 1, "decoded_token": "ility"}}]
+    seen = target.read(prompt, "on", status, {**body, "prompt_logprobs": scores})
+    assert seen.scored == (None, Scored(339, -6.9, ((671, -5.9), (339, -6.9))))
+    target, told, prompt = recording("sglang-0.5.23")
+    call = target.with_scores(target.call(prompt, evidence=True, stream=False))
+    assert (call.body["logprob_start_len"], call.body["top_logprobs_num"]) == (0, 3)
+    status, body = told["answer"]
+    meta = {**body["meta_info"], "input_token_logprobs": [[None, 1, None], [-6.9, 339, None]]}
+    meta["input_top_logprobs"] = [None, [[-5.9, 671, None], [-6.9, 339, None]]]
+    seen = target.read(prompt, "on", status, {**body, "meta_info": meta})
+    assert seen.scored == (None, Scored(339, -6.9, ((671, -5.9), (339, -6.9))))

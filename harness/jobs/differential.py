@@ -1,0 +1,110 @@
+"""Any target against the reference engine, on the same checkpoint and requests (``assay run differential --target X``).
+
+The target is asked one by one, with warm caches again in a crowd, and told to score its prompts; then the reference
+engine answers the same requests and scores what the target answered. A fault planted with ``--plant`` is planted in the
+target, never in the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from harness.asking import ask_scored
+from harness.checks.accuracy import accuracy_floor
+from harness.checks.answers import same_answers
+from harness.checks.identity import ids_as_sent
+from harness.checks.reference import (
+    SOURCE,
+    TOLERANCES,
+    Compared,
+    answer_gaps,
+    answered_as_reference,
+    counts_as_reference,
+    greedy_as_reference,
+    prompt_gaps,
+    prompts_as_reference,
+    spans_as_reference,
+)
+from harness.errors import Lacking
+from harness.jobs.base import Job, JobContext
+from harness.launch.server import Server
+from harness.observation import Observation, Prompt
+from harness.targets.base import Launch
+from harness.targets.reference import ReferenceTarget
+from harness.workloads.chat import chat_prompt
+
+SAMPLES, CROWD = 24, 8
+DTYPE = "float32"
+
+
+class Differential(Job):
+    name: ClassVar[str] = "differential"
+    title: ClassVar[str] = "the target and the reference engine, token for token and place for place"
+    about: ClassVar[str] = (
+        "The same checkpoint answers the same requests in the target and in the reference engine. Ids as run, counts "
+        "and spans must be equal. Log-probabilities of the very same ids must be as close as rounding allows, at every "
+        "place of prompt and answer: a picture that is swapped, shifted or dropped moves those of all text after it, "
+        "even where the likeliest token stays the same."
+    )
+    sources: ClassVar[tuple[str, ...]] = (SOURCE,)
+    compares: ClassVar[tuple[str, ...]] = ()
+    plantable: ClassVar[bool] = True
+
+    def run(self, context: JobContext) -> None:
+        asked = context.questions(context.samples or SAMPLES, context.seed)
+        prompts = [
+            chat_prompt(context.vocabulary, f"same-{number:02d}", question, markup=context.markup)
+            for number, question in enumerate(asked)
+        ]
+        context.record_prompts(self.name, prompts)
+        dtype = context.toggles.get("dtype", DTYPE)
+        toggles = {"dtype": dtype} if "dtype" in context.target.spellings else {}
+        with context.servers(self.name, {"target": context.launch(toggles, plant=context.plant)}) as servers:
+            alone, crowd, scored, unscored = self._ask_target(context, servers["target"], prompts)
+        seen = [replace(one, scored=scores.scored) for one, scores in zip(alone, scored, strict=True)]
+        pairs = self._ask_reference(context, prompts, seen)
+        context.record_tokens(self.name)
+        tolerance, text = TOLERANCES[dtype], context.vocabulary.token_text
+        for verdict in (
+            ids_as_sent("target", prompts, alone, context.placeholders, text),
+            answered_as_reference(pairs),
+            prompts_as_reference(pairs, text),
+            counts_as_reference(pairs),
+            spans_as_reference(pairs, context.placeholders),
+            prompt_gaps(pairs, tolerance, text, unscored),
+            answer_gaps(pairs, tolerance, text),
+            greedy_as_reference(pairs, tolerance, text),
+            same_answers(("alone", "warm in a crowd"), prompts, (alone, crowd), invariant=11, source=SOURCE),
+            accuracy_floor("target", prompts, alone, context.accuracy_floor, source=SOURCE),
+        ):
+            context.file(self.name, verdict)
+
+    def _ask_target(
+        self, context: JobContext, server: Server, prompts: Sequence[Prompt]
+    ) -> tuple[list[Observation], list[Observation], list[Observation], str | None]:
+        """Answers one by one, in a crowd, and with scores; and why there are no scores."""
+        alone = context.ask(self.name, server, prompts, concurrency=1)
+        crowd = context.ask(self.name, server, prompts, concurrency=CROWD, arrival="waves")
+        try:
+            return alone, crowd, context.ask(self.name, server, prompts, concurrency=1, ask=ask_scored), None
+        except Lacking as lack:
+            return alone, crowd, alone, str(lack)
+
+    def _ask_reference(
+        self, context: JobContext, prompts: Sequence[Prompt], seen: Sequence[Observation]
+    ) -> list[Compared]:
+        """The same requests, and the target's answers as ends of the prompts that they answer."""
+        ended = [
+            replace(prompt, name=f"{prompt.name}-answered", ids=(*prompt.ids, *one.output_ids), max_new_tokens=1)
+            for prompt, one in zip(prompts, seen, strict=True)
+        ]
+        launch = Launch(context.model, {"dtype": DTYPE})
+        with context.servers(self.name, {"reference": launch}, ReferenceTarget()) as servers:
+            answered = context.ask(self.name, servers["reference"], prompts, concurrency=CROWD, ask=ask_scored)
+            scored = context.ask(self.name, servers["reference"], ended, concurrency=CROWD, ask=ask_scored)
+        return [
+            Compared(prompt, one, reference, scores.scored)
+            for prompt, one, reference, scores in zip(prompts, seen, answered, scored, strict=True)
+        ]

@@ -1,0 +1,26 @@
+"""The reference engine against itself: equal as it is, told apart with a fault in the one under test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.session import Wishes, run
+
+
+def test_a_fault_in_the_target_alone_is_told_with_its_place(tmp_path: Path) -> None:
+    outcome = run(Wishes(jobs=["differential"], samples=4, plant="F4-01", directory=tmp_path))
+    found = {filed.verdict.check: filed.verdict for filed in outcome.filed}
+    equal = ("ids run = ids sent (target)", "ids as the reference runs them", "prompt tokens as the reference")
+    assert [found[check].status for check in (*equal, "spans as the reference")] == ["pass"] * 4
+    gaps = found["log-probabilities of prompts as the reference"]
+    assert gaps.status == "fail"
+    assert "same-00, position 16 (after image 1), token 1020[<|vision_end|>]" in gaps.message
+    assert found["log-probabilities of answers"].status == "fail"
+    assert outcome.code == 1
+
+
+def test_without_a_fault_everything_is_equal(tmp_path: Path) -> None:
+    outcome = run(Wishes(jobs=["differential"], samples=4, accuracy_floor=0.0, directory=tmp_path))
+    assert {filed.verdict.status for filed in outcome.filed} == {"pass"}
+    assert len(outcome.filed) == 10
+    assert outcome.code == 0
