@@ -20,7 +20,7 @@ from harness.errors import JobError
 from harness.verdict import INTERRUPTED, NOT_DONE, PASSED
 
 if TYPE_CHECKING:
-    from harness.session import Wishes
+    from harness.session import Outcome, Wishes
 
 WIDTH_WITHOUT_TERMINAL = 140
 ENGINE_PACKAGES = (
@@ -79,6 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = "run jobs on launched servers, judge, record and show"
     _add_run(commands.add_parser("run", help=run, description=run.capitalize() + ".", epilog=JOB_NAMES))
+    load = "put a server under load: planned arrivals, latencies, goodput, tokens by our own count"
+    _add_load(commands.add_parser("load", help=load, description=load.capitalize() + "."))
     commands.add_parser("serve", help="serve the reference engine over HTTP (assay serve --help)", add_help=False)
     commands.add_parser(
         "predict", help="what any engine must run for a request, without weights (assay predict --help)", add_help=False
@@ -107,9 +109,23 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "jobs", nargs="*", metavar="JOB", help="job names or job files (.toml); default: all shipped jobs"
     )
+    parser.add_argument("--samples", type=int, metavar="N", help="requests a job sends to each setting")
+    parser.add_argument("--accuracy-floor", type=float, metavar="SHARE", help="least share of right answers, 0 to 1")
+    _add_wishes(parser)
+    parser.set_defaults(command=_run)
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    from harness.load import options
+
+    options.add(parser)
+    _add_wishes(parser)
+    parser.set_defaults(command=_load)
+
+
+def _add_wishes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="engine under test: a name or module:Class (default: reference)")
     parser.add_argument("--model", help="a packaged sentinel or a checkpoint directory (default: sentinel-qwen2.5-vl)")
-    parser.add_argument("--samples", type=int, metavar="N", help="requests a job sends to each setting")
     parser.add_argument("--seed", type=int, help="seed of every workload (default: 0)")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", dest="directory", help="where records go (default: assay-runs)"
@@ -124,7 +140,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=SETTING",
         help="a setting for every launch; repeatable",
     )
-    parser.add_argument("--accuracy-floor", type=float, metavar="SHARE", help="least share of right answers, 0 to 1")
     parser.add_argument(
         "--startup-timeout",
         type=float,
@@ -145,7 +160,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_place(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of the table")
-    parser.set_defaults(command=_run)
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
@@ -179,10 +193,28 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    return _show(arguments, _wishes(arguments)).code
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    from harness.jobs.load import load_job
+    from harness.load import options
+    from harness.records import load_record
+    from harness.report.load_chart import print_load
+
+    wishes = _wishes(argparse.Namespace(**vars(arguments), jobs=[]))
+    wishes.declared = [load_job(options.asked(arguments))]
+    outcome = _show(arguments, wishes)
+    if not arguments.json:
+        print_load(_console(), load_record(outcome.record))
+    return outcome.code
+
+
+def _show(arguments: argparse.Namespace, wishes: Wishes) -> Outcome:
+    """Run ``wishes`` with progress, verdicts and annotations where the caller wants them."""
     from harness import github, session, summary
     from harness.progress import LiveBars, PlainLines, Silent
 
-    wishes = _wishes(arguments)
     err = _console(stderr=True)
     if arguments.quiet:
         showing: Silent | PlainLines = Silent()
@@ -197,7 +229,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stderr.writelines(f"{line}\n" for line in github.error_lines(outcome.filed))
         github.add_summary(outcome.filed)
-    return outcome.code
+    return outcome
 
 
 def wishes_of(arguments: Sequence[str], **others: Any) -> Wishes:

@@ -42,7 +42,7 @@ def compare(
     seed: int = 0,
     metrics: Sequence[Metric] = METRICS,
     budget: float | None = None,
-    on_look: Callable[[Pairs], None] = lambda pairs: None,
+    on_pair: Callable[[Pairs], None] = lambda pairs: None,
 ) -> list[Verdict]:
     """One verdict a metric. ``budget`` is of seconds: no pair is begun after it, and what is open then stays open."""
     pairs, coin, started = Pairs(), random.Random(f"{seed} {compared.subject}"), time.monotonic()
@@ -54,10 +54,9 @@ def compare(
         pairs.first.append(played[0])
         pairs.second.append(played[1])
         pairs.elapsed.append(time.monotonic() - started)
-        if number in compared.plan.looks:
-            on_look(pairs)
-            if not is_open(judge(pairs, compared, metrics)):
-                break
+        on_pair(pairs)
+        if number in compared.plan.looks and not is_open(judge(pairs, compared, metrics)):
+            break
     return judge(pairs, compared, metrics)
 
 

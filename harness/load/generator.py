@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from itertools import cycle, takewhile
 from typing import Any
 
 from harness.load.client import Client
@@ -30,12 +31,14 @@ def run_load(
     *,
     times: Sequence[float] | None = None,
     concurrency: int | None = None,
+    duration: float | None = None,
     warmup: float = 0.0,
     timeout: float = 60.0,
     headers: Mapping[str, str] | None = None,
     on_timing: OnTiming = lambda timing: None,
 ) -> Load:
-    """``concurrency``: callers of a closed loop, or the most sessions in flight of an open one (None: no limit).
+    """``concurrency``: callers of a closed loop, or the most sessions in flight of an open one (None: no limit). With
+    a ``duration`` (seconds, warm-up included) a closed loop begins sessions, again from the first, until it is over.
     Requests meant for the first ``warmup`` seconds are sent and kept, but are in no figure.
     """
     if times is not None and len(times) != len(sessions):
@@ -50,7 +53,7 @@ def run_load(
             async with watching(watch):
                 plan = _Plan(client, time.perf_counter(), warmup, on_timing)
                 if times is None:
-                    left = iter(sessions)
+                    left = iter(sessions) if duration is None else plan.until(duration, sessions)
                     found = await asyncio.gather(*(plan.caller(left) for _ in range(concurrency or 1)))
                 else:
                     found = await plan.open_loop(sessions, times, concurrency)
@@ -76,6 +79,9 @@ class _Plan:
     def __init__(self, client: Client, start: float, warmup: float, on_timing: OnTiming) -> None:
         self._client, self._start, self._on_timing = client, start, on_timing
         self._counted_from = start + warmup
+
+    def until(self, duration: float, sessions: Sequence[Session]) -> Iterator[Session]:
+        return takewhile(lambda session: time.perf_counter() < self._start + duration, cycle(sessions))
 
     async def caller(self, left: Iterator[Session]) -> list[Timing]:
         return [timing for session in left for timing in await self._dialogue(session, time.perf_counter())]

@@ -6,7 +6,9 @@ over the processes (what they share counts in each), read every ``SAMPLE_SECONDS
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -51,9 +53,10 @@ class ProcessMeter:
         """Of those that live, and of the children that ended and were waited for."""
         total = 0.0
         for process in self._processes():
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.NoSuchProcess, OSError):
                 times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
+                own = cpu_clock(process.pid) if sys.platform == "linux" else times.user + times.system
+                total += own + times.children_user + times.children_system
         return total
 
     def _memory(self) -> int:
@@ -62,3 +65,10 @@ class ProcessMeter:
             with suppress(psutil.NoSuchProcess):
                 total += process.memory_info().rss
         return total
+
+
+def cpu_clock(pid: int) -> float:
+    """Seconds that all threads of a process have run, to the nanosecond, where ``/proc`` counts in hundredths: the
+    clock that ``clock_getcpuclockid(3)`` names. Linux alone.
+    """
+    return time.clock_gettime((~pid << 3) | 2)

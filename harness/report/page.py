@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from harness.checks.identity import Placeholders
 from harness.progress import MARKS
 from harness.report.charts import ratio_rows
+from harness.report.load_chart import load_pictures
 from harness.report.story import Event, JobStory, Story, tell
 from harness.report.token_diff import Chip, Column, chips_run, chips_sent, columns, items_of
 from harness.surroundings import assay_version
@@ -67,6 +68,7 @@ def render(record: Event) -> str:
         several={job.name: pictures_of_several_spans(job) for job in story.jobs},
         wrongs={job.name: silently_wrong(job) for job in story.jobs},
         ratios={job.name: ratio_rows(job.verdicts) for job in story.jobs},
+        loads={job.name: load_pictures(job.loads) for job in story.jobs},
     )
 
 

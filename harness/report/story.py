@@ -23,6 +23,7 @@ class JobStory:
     answers: dict[str, dict[str, Event]] = field(default_factory=dict)
     launches: list[Event] = field(default_factory=list)
     stops: list[Event] = field(default_factory=list)
+    loads: list[Event] = field(default_factory=list)
     token_texts: dict[int, str] = field(default_factory=dict)
     seconds: float | None = None
     problem: str | None = None
@@ -73,6 +74,8 @@ def _add(job: JobStory, event: Event) -> None:
         job.verdicts.append(event)
     elif kind in ("launch", "stop"):
         (job.launches if kind == "launch" else job.stops).append(event)
+    elif kind == "load":
+        job.loads.append(event)
     elif kind == "tokens":
         job.token_texts = {int(token): text for token, text in event["texts"].items()}
     elif kind == "job_end":

@@ -44,7 +44,7 @@ class Plan:
 
 
 QUICK = Plan((10, 14, 20))
-THOROUGH = Plan((11, 16, 24, 36, 54, 80, 120, 180))
+THOROUGH = Plan((11, 16, 24, 36, 54, 80, 120, 180, 270, 400))
 
 
 @dataclass(frozen=True)
