@@ -206,7 +206,7 @@ def signals_as_interrupts() -> Iterator[None]:
     """SIGTERM and SIGHUP end a run the way Ctrl-C does: servers ended, partial record kept."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # whoever handles Ctrl-C now, asyncio too, does the same
 
     before: list[tuple[signal.Signals, Callable[[int, FrameType | None], object] | int | None]] = []
     for number in (signal.SIGTERM, signal.SIGHUP):

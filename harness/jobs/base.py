@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.asking import Arrival, Ask, ask_all
+from harness.checks.answered import unanswered
 from harness.checks.identity import Placeholders
 from harness.launch.process import ProcessLauncher
 from harness.launch.running import Launcher
@@ -150,6 +151,8 @@ class JobContext:
         answers = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer, ask=ask)
         found = [replace(seen, lacks=untold) for seen in answers]
         self.seen[job, server.setting] = (list(prompts), found)
+        if (verdict := unanswered(server.setting, found)) is not None:
+            self.file(job, verdict)
         return found
 
     def ask_settings(

@@ -24,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import standin_faults
 from PIL import Image
 from tokenizers import Tokenizer
 
@@ -61,6 +62,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--neighbours-count", action="store_true", help="log-probabilities depend on the batch")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before the first token")
     parser.add_argument("--delay-when", default="", help="only with this vit-batching setting")
+    standin_faults.add_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -218,13 +220,20 @@ def handler_for(engine: Engine) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(payload)
 
         def do_GET(self) -> None:
+            if engine.options.unhealthy:
+                self.reply(503, {"status": "loading"})
+                return
             self.reply(200, {"status": "ok"} if self.path == "/health" else {"model": str(engine.options.model)})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if engine.options.then and engine.served >= engine.options.after:
+                standin_faults.ANSWERS[engine.options.then](self)
+                return
             status, answer = engine.answer(body)
             if status != 200 or not body.get("stream"):
                 self.reply(status, answer)
+                standin_faults.note(engine.options)
                 return
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -246,6 +255,7 @@ def main(argv: list[str]) -> None:
         options.grandchild.write_text(str(sleeper.pid))
     if options.ignores_sigterm:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    standin_faults.at_start(options)
     if options.dies_at_start:
         say("loading the checkpoint\nValueError: the stand-in cannot find its weights\n")
         sys.exit(7)
