@@ -11,25 +11,7 @@ import pytest
 from hypothesis import event, reject
 
 from harness.implementations import get_implementation, implementation_names
-from harness.implementations.base import (
-    ChunkRows,
-    ContractIds,
-    CountBandedTokens,
-    CountTokens,
-    ExpandIds,
-    FindOffsets,
-    Implementation,
-    ItemKey,
-    MeasureImage,
-    PadIds,
-    PlacePositions,
-    PlaceSegments,
-    SplitRows,
-    SpreadBatch,
-    StreamText,
-    Unsupported,
-    WindowPositions,
-)
+from harness.implementations.base import Implementation, Unsupported
 from property_tests.failing import KEPT, kept, last_failing, try_first, watch
 from property_tests.known_failures import known_failures
 from property_tests.outcomes import Asked, Outcomes
@@ -38,6 +20,8 @@ from property_tests.profiles import load_default
 HERE = Path(__file__).parent
 UNDER_TEST = pytest.StashKey[Implementation]()
 ASKED = Asked()
+CASES = ("family", "way", "kind")
+"""Arguments of properties that stand for a name in ``Implementation.families``."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -105,10 +89,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A property of families is put to each that the implementation knows for the capability it asks for."""
-    if "family" in metafunc.fixturenames:
+    for case in set(CASES) & set(metafunc.fixturenames):
         known = under_test(metafunc.config).families
         names = next((known[name] for name in metafunc.fixturenames if name in known), ())
-        metafunc.parametrize("family", names or ["no family"])
+        metafunc.parametrize(case, names or [f"no {case}"])
 
 
 @pytest.fixture(scope="session")
@@ -140,76 +124,12 @@ def reject_because(reason: str) -> NoReturn:
     reject()
 
 
-@pytest.fixture(scope="session")
-def count_tokens(implementation: Implementation) -> CountTokens:
-    return _capability(implementation, "count_tokens")
+def _fixture(name: str) -> Any:
+    @pytest.fixture(scope="session", name=name)
+    def capability(implementation: Implementation) -> Any:
+        return _capability(implementation, name)
+
+    return capability
 
 
-@pytest.fixture(scope="session")
-def count_banded_tokens(implementation: Implementation) -> CountBandedTokens:
-    return _capability(implementation, "count_banded_tokens")
-
-
-@pytest.fixture(scope="session")
-def expand_ids(implementation: Implementation) -> ExpandIds:
-    return _capability(implementation, "expand_ids")
-
-
-@pytest.fixture(scope="session")
-def contract_ids(implementation: Implementation) -> ContractIds:
-    return _capability(implementation, "contract_ids")
-
-
-@pytest.fixture(scope="session")
-def find_offsets(implementation: Implementation) -> FindOffsets:
-    return _capability(implementation, "find_offsets")
-
-
-@pytest.fixture(scope="session")
-def pad_ids(implementation: Implementation) -> PadIds:
-    return _capability(implementation, "pad_ids")
-
-
-@pytest.fixture(scope="session")
-def place_positions(implementation: Implementation) -> PlacePositions:
-    return _capability(implementation, "place_positions")
-
-
-@pytest.fixture(scope="session")
-def window_positions(implementation: Implementation) -> WindowPositions:
-    return _capability(implementation, "window_positions")
-
-
-@pytest.fixture(scope="session")
-def split_rows(implementation: Implementation) -> SplitRows:
-    return _capability(implementation, "split_rows")
-
-
-@pytest.fixture(scope="session")
-def stream_text(implementation: Implementation) -> StreamText:
-    return _capability(implementation, "stream_text")
-
-
-@pytest.fixture(scope="session")
-def chunk_rows(implementation: Implementation) -> ChunkRows:
-    return _capability(implementation, "chunk_rows")
-
-
-@pytest.fixture(scope="session")
-def item_key(implementation: Implementation) -> ItemKey:
-    return _capability(implementation, "item_key")
-
-
-@pytest.fixture(scope="session")
-def spread_batch(implementation: Implementation) -> SpreadBatch:
-    return _capability(implementation, "spread_batch")
-
-
-@pytest.fixture(scope="session")
-def place_segments(implementation: Implementation) -> PlaceSegments:
-    return _capability(implementation, "place_segments")
-
-
-@pytest.fixture(scope="session")
-def measure_image(implementation: Implementation) -> MeasureImage:
-    return _capability(implementation, "measure_image")
+globals().update({f"_{name}": _fixture(name) for name in Implementation.capabilities()})

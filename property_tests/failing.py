@@ -17,12 +17,13 @@ from hypothesis.errors import HypothesisException
 
 from harness.implementations import base
 from harness.implementations.base import Implementation
-from property_tests import strategies
+from property_tests import pictures, strategies
 
 KEPT = Path(__file__).with_name("regressions.toml")
 SCRIPT = """\
 from harness.implementations import get_implementation
 from harness.implementations.base import *
+from property_tests.pictures import *
 from property_tests.strategies import *
 from property_tests.{module} import {test}
 
@@ -88,7 +89,7 @@ def last_failing(file: str, property_: Any, given: Sequence[str]) -> Failing | N
 
 def kept(path: Path = KEPT) -> dict[str, list[dict[str, Any]]]:
     """Arguments by ``file::test``. The file is ours: what stands in it is Python, read with our own names."""
-    names = vars(base) | vars(strategies)
+    names = vars(base) | vars(pictures) | vars(strategies)
     found: dict[str, list[dict[str, Any]]] = {}
     for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("example", []):
         found.setdefault(entry["test"], []).append(eval(f"dict({entry['arguments']})", dict(names)))

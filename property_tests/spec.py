@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.implementations.base import Grid, ImageGeometry, Positions, Segment, Size, Span
+from harness.implementations.base import Grid, ImageGeometry, Picture, Positions, Segment, Size, Span
 
 MOST_OBLONG = 200
 """Images more oblong than this are refused by the published processor."""
@@ -125,3 +125,34 @@ def window(positions: Positions, start: int, stop: int) -> list[list[int]]:
     """The prompt's own positions while they last, then index plus delta, the same in all three rows."""
     length = len(positions.rows[0])
     return [[row[k] if k < length else k + positions.delta for k in range(start, stop)] for row in positions.rows]
+
+
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Of red, green and blue in CLIP's training data, from its paper's code."""
+FRAMES = 2
+"""A still image stands for this many frames."""
+
+
+def patches(picture: Picture, geometry: ImageGeometry) -> list[list[float]]:
+    """Encoder input of a picture whose sides are whole cells: patches in the order in which they are merged.
+
+    Each is its channels in turn, each of those its frames, each of those its rows.
+    """
+    (width, height), size, merge = picture.size, geometry.patch_size, geometry.merge_size
+    corners = [
+        (top + row * size, left + column * size)
+        for top in range(0, height, geometry.cell)
+        for left in range(0, width, geometry.cell)
+        for row in range(merge)
+        for column in range(merge)
+    ]
+    return [
+        [
+            (picture.pixels[(top + row) * width + left + column][channel] / 255 - MEAN[channel]) / DEVIATION[channel]
+            for channel in range(3)
+            for _ in range(FRAMES)
+            for row in range(size)
+            for column in range(size)
+        ]
+        for top, left in corners
+    ]

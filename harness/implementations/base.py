@@ -84,6 +84,24 @@ class Measured:
     run: int | None
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image: its (width, height), and one (red, green, blue) of 0 to 255 a pixel, row by row from the top."""
+
+    size: Size
+    pixels: list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an engine has to tell of one answer. Ids that were not asked for are None."""
+
+    text: str
+    finish_reason: str
+    output_ids: list[int] | None = None
+    prompt_ids: list[int] | None = None
+
+
 class CountTokens(Protocol):
     def __call__(self, sizes: Sequence[Size], geometry: ImageGeometry) -> list[list[int]]:
         """Tokens of each span of each item. Raises :class:`Refusal` for a size that cannot be served."""
@@ -139,6 +157,64 @@ class StreamText(Protocol):
         """The text that each id released, and last what was held to the end. Special ids add no text."""
 
 
+class DecodeBatch(Protocol):
+    def __call__(
+        self,
+        kind: str,
+        vocabulary: Sequence[bytes],
+        special: Sequence[int],
+        sequences: Sequence[Sequence[int]],
+        skip_special: bool,
+    ) -> list[str]:
+        """The text of each sequence. ``kind`` of tokenizer: ``fast``, or ``tiktoken`` for a slow one (sglang#25309)."""
+
+
+class ReadImage(Protocol):
+    def __call__(self, data: bytes) -> Picture:
+        """What a file in any format and mode shows, upright. Raises :class:`Refusal` for what is no whole image."""
+
+
+class NormalizeImage(Protocol):
+    def __call__(self, picture: Picture, geometry: ImageGeometry) -> Sequence[Sequence[float]]:
+        """The encoder's input as Qwen2-VL has it: patches, each its channels, frames, rows and columns in turn."""
+
+
+class LayRows(Protocol):
+    def __call__(self, text: Sequence[Row], rows: Sequence[Row], places: Sequence[int]) -> Sequence[Sequence[float]]:
+        """A chunk's embeddings: ``text`` with ``rows`` at ``places``. Raises :class:`Refusal` if the numbers differ."""
+
+
+class ReusePositions(Protocol):
+    def __call__(self, rows: Sequence[Any], delta: int, length: int) -> Positions | None:
+        """Positions that came with a prompt of ``length`` tokens (sglang#26116), in any nesting; None: not used."""
+
+
+class ReuseIds(Protocol):
+    def __call__(self, given: Sequence[int], run: Sequence[int]) -> bool:
+        """Whether what a processor made of the prompt ``given`` is used for the prompt ``run``."""
+
+
+class BlockKeys(Protocol):
+    def __call__(
+        self, ids: Sequence[int], items: Sequence[tuple[Sequence[Span], int]], block_size: int
+    ) -> Sequence[int | str]:
+        """Keys of expanded ids' full blocks in a prefix cache; each item with its spans and its content's number."""
+
+
+class ReadRequest(Protocol):
+    def __call__(self, way: str, body: Mapping[str, Any], rewritten: bool) -> Mapping[str, Any]:
+        """What the engine is asked for by a body that came this way: each sampling parameter that can be sent, under
+        the name that it is sent by. ``rewritten``: the body was read, written out as JSON, and that was read.
+
+        Raises :class:`Refusal` for a body that is not taken.
+        """
+
+
+class WriteAnswer(Protocol):
+    def __call__(self, way: str, answer: Answered) -> Mapping[str, Any]:
+        """The body of the response, read back from its JSON."""
+
+
 class ChunkRows(Protocol):
     def __call__(
         self, rows: Sequence[Row], placeholders: Sequence[Sequence[int]], start: int, stop: int
@@ -190,13 +266,22 @@ class Implementation:
     window_positions: WindowPositions | None = None
     split_rows: SplitRows | None = None
     stream_text: StreamText | None = None
+    decode_batch: DecodeBatch | None = None
     chunk_rows: ChunkRows | None = None
+    lay_rows: LayRows | None = None
     item_key: ItemKey | None = None
+    block_keys: BlockKeys | None = None
     spread_batch: SpreadBatch | None = None
+    read_request: ReadRequest | None = None
+    write_answer: WriteAnswer | None = None
+    read_image: ReadImage | None = None
+    normalize_image: NormalizeImage | None = None
+    reuse_positions: ReusePositions | None = None
+    reuse_ids: ReuseIds | None = None
     place_segments: PlaceSegments | None = None
     measure_image: MeasureImage | None = None
     families: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Names that a capability knows as ``family``."""
+    """Names that a capability knows as ``family``, ``way`` or ``kind``."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why a capability is missing, where there is more to say than that it is."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from harness.implementations.base import (
     ImageGeometry,
     Implementation,
     Measured,
+    Picture,
     Positions,
     Refusal,
     Row,
@@ -27,7 +32,11 @@ from harness.implementations.base import (
     Size,
     Span,
 )
+from harness.implementations.pictures import as_image, as_picture
+from harness.implementations.reference_protocol import WAYS, ReferenceProtocol
 from harness.implementations.transformers import image_processor
+from harness.implementations.workers import byte_tokenizer
+from harness.workloads.tiktoken_vocabulary import write_tokenizer
 from reference_engine import EngineConfig, Request, hf
 from reference_engine.detokenizer import Spellings
 from reference_engine.errors import ConfigError, EncoderMismatch, RequestError
@@ -41,10 +50,10 @@ from reference_engine.multimodal.placeholders import Layout
 from reference_engine.multimodal.placing import PromptPlacer
 from reference_engine.multimodal.prompt import PromptBuilder
 from reference_engine.predict import Predictor
-from reference_engine.sampling_params import SamplingParams
-from reference_engine.server.field_types import read
-from reference_engine.server.native import spread
-from reference_engine.server.protocol import GenerateBody
+from reference_engine.prefix_cache import KeyChain
+from reference_engine.server.images import Pictures
+from reference_engine.server.seams import plant_serving
+from reference_engine.tokenizer import TextCodec, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,64 @@ class ReferenceFunctions:
         text = self.seams.detokenizer(Spellings(vocabulary, frozenset(special)))
         return [*(text.push(i) for i in ids), text.finish()]
 
+    def decode_batch(
+        self,
+        kind: str,
+        vocabulary: Sequence[bytes],
+        special: Sequence[int],
+        sequences: Sequence[Sequence[int]],
+        skip_special: bool,
+    ) -> list[str]:
+        codec = _codec(kind, tuple(vocabulary), tuple(special))
+        return [codec.text(ids) if skip_special else codec.decode(ids) for ids in sequences]
+
+    def lay_rows(self, text: Sequence[Row], rows: Sequence[Row], places: Sequence[int]) -> list[list[float]]:
+        x_TE = torch.tensor(text)
+        try:
+            self.seams.lay_rows(
+                x_TE, torch.tensor(places, dtype=torch.long), torch.tensor(rows).reshape(-1, x_TE.shape[1])
+            )
+        except (IndexError, RuntimeError) as error:
+            raise Refusal(str(error)) from error
+        return list(x_TE.tolist())
+
+    def block_keys(self, ids: Sequence[int], items: Sequence[tuple[Sequence[Span], int]], block_size: int) -> list[str]:
+        named = [(spans, self.seams.pad_value(sha256(str(number).encode()).digest())) for spans, number in items]
+        chain = KeyChain(block_size)
+        chain.extend(self.seams.build_padded_input_ids(ids, named))
+        return [key.hex() for key in chain.keys]
+
+    def read_image(self, data: bytes) -> Picture:
+        try:
+            pictures = Pictures(EngineConfig(), load=self.seams.load_image)
+            return as_picture(pictures.read(b64encode(data).decode(), "image_data"))
+        except RequestError as error:
+            raise Refusal(str(error)) from error
+
+    def normalize_image(self, picture: Picture, geometry: ImageGeometry) -> list[list[float]]:
+        return list(_family(geometry).pixels("image", as_image(picture), 0, 1).tensors["pixel_values"].tolist())
+
+    def reuse_positions(self, rows: Sequence[Any], delta: int, length: int) -> Positions | None:
+        given = torch.tensor(rows)
+        if self.seams.positions_disagreement(given, delta, length, 0) is not None:
+            return None
+        return Positions(given.tolist(), delta)
+
+    def reuse_ids(self, given: Sequence[int], run: Sequence[int]) -> bool:
+        return self.seams.ids_disagreement(given, run) is None
+
+
+@lru_cache(maxsize=8)
+def _codec(kind: str, vocabulary: tuple[bytes, ...], special: tuple[int, ...]) -> TextCodec:
+    if kind == "fast":
+        return TextCodec(byte_tokenizer.fast(vocabulary, special), len(vocabulary))
+    with TemporaryDirectory() as place:
+        write_tokenizer(Path(place), vocabulary[: len(vocabulary) - len(special)])
+        return TextCodec(load_tokenizer(Path(place)), len(vocabulary))
+
+
+KINDS = ("fast", "tiktoken") if find_spec("tiktoken") else ("fast",)
+
 
 @lru_cache(maxsize=256)
 def _family(geometry: ImageGeometry) -> GridFamily:
@@ -172,6 +239,7 @@ def implementation(plant: str | None = None) -> Implementation:
         functions = ReferenceFunctions(plant_fault(plant), plant)
     except ConfigError as error:
         raise LookupError(str(error)) from error
+    protocol = ReferenceProtocol(plant_serving(plant))
     return Implementation(
         name="reference",
         version=_own_version(),
@@ -188,10 +256,25 @@ def implementation(plant: str | None = None) -> Implementation:
         stream_text=functions.stream_text,
         chunk_rows=functions.chunk_rows,
         item_key=functions.item_key,
-        spread_batch=spread_batch,
+        decode_batch=functions.decode_batch,
+        lay_rows=functions.lay_rows,
+        block_keys=functions.block_keys,
+        spread_batch=protocol.spread_batch,
+        read_request=protocol.read_request,
+        write_answer=protocol.write_answer,
+        read_image=functions.read_image,
+        normalize_image=functions.normalize_image,
+        reuse_positions=functions.reuse_positions,
+        reuse_ids=functions.reuse_ids,
         place_segments=functions.place_segments,
         measure_image=functions.measure_image,
-        families={"place_segments": ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v"), "measure_image": tuple(MARKUP)},
+        families={
+            "place_segments": ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v"),
+            "measure_image": tuple(MARKUP),
+            "decode_batch": KINDS,
+            "read_request": tuple(WAYS),
+            "write_answer": tuple(WAYS),
+        },
     )
 
 
@@ -214,23 +297,6 @@ def _parts(family: str) -> tuple[Any, Any]:
 def _stride(family: str, part: Segment) -> float:
     """Positions between two frames of a grid: Qwen2.5-VL has two a second."""
     return part.seconds * 2 if (family, part.kind) == ("qwen2_5_vl", "video") else 1.0
-
-
-def spread_batch(size: int) -> list[tuple[str, Any, list[Any]]]:
-    """``/generate`` with one ``sampling_params`` for ``size`` prompts: what each prompt is sampled with."""
-    asked = {f.name: other for f in fields(SamplingParams) if (other := _other(f.default)) is not None}
-    body = {"input_ids": [[5]] * size, "sampling_params": asked}
-    prompts = spread(read(GenerateBody, json.dumps(body).encode()), max_batch=size)
-    return [(name, value, [getattr(prompt.sampling, name) for prompt in prompts]) for name, value in asked.items()]
-
-
-def _other(default: Any) -> Any:
-    """A value that is not the default of a flag or a number; None for fields of other kinds."""
-    if isinstance(default, bool):
-        return not default
-    if isinstance(default, int):
-        return default + 2
-    return default / 2 + 0.25 if isinstance(default, float) else None
 
 
 def _own_version() -> str:

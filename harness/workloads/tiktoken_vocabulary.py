@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from reference_engine.tiktoken_tokenizer import VOCABULARY, write_ranks
@@ -18,8 +19,13 @@ _SCRAPS = ["é", "图", "🙂", " the", " of", "image", "ing"]
 def write_checkpoint(path: Path, tokens: int, *, seed: int = 0) -> Path:
     """Tokenizer files of ``tokens`` ordinary and two special ids, which come last."""
     path.mkdir(parents=True, exist_ok=True)
-    write_ranks(path / VOCABULARY, make_tokens(tokens, seed=seed))
-    added = {str(tokens + i): {"content": token, "special": True} for i, token in enumerate(SPECIAL)}
+    return write_tokenizer(path, make_tokens(tokens, seed=seed))
+
+
+def write_tokenizer(path: Path, tokens: Sequence[bytes]) -> Path:
+    """The same of these ordinary tokens, every byte among them, into a folder that is there."""
+    write_ranks(path / VOCABULARY, tokens)
+    added = {str(len(tokens) + i): {"content": token, "special": True} for i, token in enumerate(SPECIAL)}
     settings = {"added_tokens_decoder": added, "eos_token": SPECIAL[0], "additional_special_tokens": SPECIAL}
     (path / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "TiktokenTokenizer"}))
     return path

@@ -14,6 +14,7 @@ import io
 import re
 from collections.abc import Callable
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from reference_engine.errors import RequestError
@@ -58,7 +59,15 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """Decoded, turned as its EXIF tag says, RGB. An RGB image that needs no turning is returned as it is."""
     image.load()
     upright = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
+    if upright.mode.startswith("I;16"):
+        upright = _of_eight_bits(upright)
     return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """Gray of 16 bits over its whole range; Pillow's own conversion makes everything above 255 white."""
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def base64_bytes(text: str, field: str) -> bytes:
