@@ -11,12 +11,27 @@ import json
 import os
 import subprocess
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.implementations.base import Expansion, Implementation, Positions, Refusal, Row, Segment, Span, Unsupported
+from harness.implementations.base import (
+    Answered,
+    Expansion,
+    ImageGeometry,
+    Implementation,
+    Picture,
+    Positions,
+    Refusal,
+    Row,
+    Segment,
+    Size,
+    Span,
+    Unsupported,
+)  # fmt: skip
 
 WORKERS = Path(__file__).with_name("workers")
 
@@ -115,13 +130,44 @@ def _split(
     return [part if isinstance(part, Refusal) else [tuple(row) for row in part] for part in parts]
 
 
+def _stream(worker: Worker, vocabulary: Sequence[bytes], special: Sequence[int], ids: Sequence[int]) -> list[str]:
+    return list(worker.call("stream_text", [token.hex() for token in vocabulary], special, ids))
+
+
+def _decode(
+    worker: Worker, kind: str, vocabulary: Sequence[bytes], special: Sequence[int], sequences: Sequence[Sequence[int]],
+    skip_special: bool,
+) -> list[str]:  # fmt: skip
+    spelled = [token.hex() for token in vocabulary]
+    return list(worker.call("decode_batch", kind, spelled, special, sequences, skip_special))
+
+
+def _read_image(worker: Worker, data: bytes) -> Picture:
+    (width, height), pixels = worker.call("read_image", b64encode(data).decode())
+    return Picture((width, height), [tuple(pixel) for pixel in pixels])
+
+
+def _reuse(worker: Worker, rows: Sequence[Any], delta: int, length: int) -> Positions | None:
+    found = worker.call("reuse_positions", rows, delta, length)
+    return None if found is None else Positions(*found)
+
+
+def _write_answer(worker: Worker, way: str, answer: Answered) -> dict[str, Any]:
+    return dict(worker.call("write_answer", way, astuple(answer)))
+
+
+def _count(worker: Worker, sizes: Sequence[Size], geometry: ImageGeometry) -> list[list[int]]:
+    return list(worker.call("count_tokens", sizes, astuple(geometry)))
+
+
 def _spans(spans: Sequence[Sequence[Sequence[int]]]) -> list[list[Span]]:
     return [[(start, end) for start, end in item] for item in spans]
 
 
 _TRANSLATED: dict[str, Callable[..., Any]] = {
     "expand_ids": _expand, "find_offsets": _offsets, "place_positions": _positions, "window_positions": _window,
-    "place_segments": _segments, "split_rows": _split,
+    "place_segments": _segments, "split_rows": _split, "stream_text": _stream, "decode_batch": _decode,
+    "read_image": _read_image, "reuse_positions": _reuse, "write_answer": _write_answer, "count_tokens": _count,
 }  # fmt: skip
 
 

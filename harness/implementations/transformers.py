@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
@@ -16,15 +17,30 @@ from typing import Any
 
 import torch
 
-from harness.implementations.base import Grid, ImageGeometry, Implementation, Positions, Refusal, Segment, Size, Span
+from harness.implementations.base import (
+    Grid,
+    ImageGeometry,
+    Implementation,
+    Picture,
+    Positions,
+    Refusal,
+    Row,
+    Segment,
+    Size,
+    Span,
+)  # fmt: skip
+from harness.implementations.pictures import as_image, as_picture
 from harness.implementations.transformers_processors import measurable, measure_image
+from harness.implementations.workers import byte_tokenizer
+
+
+def _library(name: str) -> Any:
+    importlib.import_module("reference_engine.hf")  # lets it load beside a torchvision built for another torch
+    return importlib.import_module(f"transformers.{name}")
 
 
 def _module(name: str) -> Any:
-    importlib.import_module(
-        "reference_engine.hf"
-    )  # lets transformers load beside a torchvision built for another torch
-    return importlib.import_module(f"transformers.models.{name}")
+    return _library(f"models.{name}")
 
 
 def image_processor(geometry: ImageGeometry) -> Any:
@@ -65,6 +81,43 @@ def place_positions(length: int, spans: Sequence[Span], grids: Sequence[Grid], m
         image_grid_thw=torch.tensor(grids).reshape(-1, 3) if grids else None,
     )
     return Positions(positions[:, 0].tolist(), int(delta))
+
+
+def decode_batch(
+    kind: str, vocabulary: Sequence[bytes], special: Sequence[int], sequences: Sequence[Sequence[int]],
+    skip_special: bool,
+) -> list[str]:  # fmt: skip
+    """``batch_decode`` of a fast tokenizer."""
+    tokenizer = byte_tokenizer.fast(tuple(vocabulary), tuple(special))
+    return list(tokenizer.batch_decode([list(ids) for ids in sequences], skip_special_tokens=skip_special))
+
+
+def read_image(data: bytes) -> Picture:
+    """``load_image`` of a data URI."""
+    uri = f"data:image/any;base64,{b64encode(data).decode()}"
+    try:
+        return as_picture(_library("image_utils").load_image(uri))
+    except (ValueError, OSError) as error:
+        raise Refusal(str(error)) from error
+
+
+def normalize_image(picture: Picture, geometry: ImageGeometry) -> list[list[float]]:
+    made = image_processor(geometry)(images=[as_image(picture)], return_tensors="pt")
+    return list(made["pixel_values"].tolist())
+
+
+def lay_rows(text: Sequence[Row], rows: Sequence[Row], places: Sequence[int]) -> list[list[float]]:
+    """``get_placeholder_mask`` and ``masked_scatter``, as the model's forward has them one after the other."""
+    kind = _library("models.qwen2_5_vl.modeling_qwen2_5_vl").Qwen2_5_VLModel
+    model = SimpleNamespace(config=SimpleNamespace(image_token_id=1, video_token_id=2))
+    x_1TE, ids = torch.tensor([text]), torch.zeros(1, len(text), dtype=torch.long)
+    ids[0, list(places)] = 1
+    rows_RE = torch.tensor(rows).reshape(-1, x_1TE.shape[-1])
+    try:
+        mask, _ = kind.get_placeholder_mask(model, ids, x_1TE, image_features=rows_RE)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    return list(x_1TE.masked_scatter(mask, rows_RE)[0].tolist())
 
 
 def place_segments(family: str, segments: Sequence[Segment], padding: int) -> Positions:
@@ -126,6 +179,10 @@ def implementation(plant: str | None = None) -> Implementation:
         place_positions=place_positions,
         place_segments=place_segments,
         measure_image=measure_image,
-        families={"place_segments": ROPE_FAMILIES, "measure_image": measurable()},
+        decode_batch=decode_batch,
+        read_image=read_image,
+        normalize_image=normalize_image,
+        lay_rows=lay_rows,
+        families={"place_segments": ROPE_FAMILIES, "measure_image": measurable(), "decode_batch": ("fast",)},
         reasons={"expand_ids": in_text, "contract_ids": in_text, "split_rows": "done inside the model"},
     )

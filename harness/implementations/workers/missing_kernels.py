@@ -1,8 +1,8 @@
 """Stand-ins for compiled parts that an engine imports but that judging its plain functions never calls.
 
 On a machine without its kernels SGLang cannot be imported at all, nor transformers' image classes beside a torchvision
-built for another torch. :func:`stand_in` lets both imports pass; whatever is called in a stand-in raises. Where the
-real thing is installed nothing is done.
+built for another torch. These let both imports pass; whatever is called in a stand-in raises. Where the real thing is
+installed nothing is done.
 """
 
 from __future__ import annotations
@@ -41,6 +41,18 @@ class MissingModule(ModuleType):
         return Missing(f"{self.__name__}.{name}")
 
 
+class CpuOperators:
+    """Of a package for many devices, those of its CPU build: others are asked for before they are used."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def __getattr__(self, name: str) -> Missing:
+        if not name.endswith("_cpu"):
+            raise AttributeError(name)
+        return Missing(f"torch.ops.{self._package}.{name}")
+
+
 class _Finder(MetaPathFinder, Loader):
     def __init__(self, package: str) -> None:
         self._package = package
@@ -55,9 +67,14 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def stand_in(package: str) -> None:
-    """For ``package`` and everything in it, and for torchvision's compiled operators."""
+    """For ``package``, everything in it and the operators of its CPU build."""
     if importlib.util.find_spec(package) is None:
         sys.meta_path.append(_Finder(package))
+        setattr(torch.ops, package, CpuOperators(package))
+
+
+def stand_in_for_torchvision() -> None:
+    """For the compiled operators that its Python part looks up at import."""
     for operator in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, operator):
             _TORCHVISION.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 
-from missing_kernels import stand_in
+from missing_kernels import stand_in, stand_in_for_torchvision
 
 os.environ.setdefault("SGLANG_USE_CPU_ENGINE", "1")
 stand_in("sgl_kernel")
+stand_in_for_torchvision()
 
 from dataclasses import MISSING, fields
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,14 +27,21 @@ from sglang.srt.managers import mm_schedule, mm_utils
 from sglang.srt.managers.io_struct import GenerateReqInput
 from sglang.srt.managers.schedule_batch import Modality, MultimodalDataItem, MultimodalProcessorOutput
 from sglang.srt.multimodal.processors.base_processor import BaseMultimodalProcessor
+from sglang_protocol_functions import (  # noqa: F401  called by name, as those here are
+    WAYS, decode_batch, read_image, read_request, reuse_positions, stream_text, write_answer,
+)  # fmt: skip
 
 VERSION = version("sglang")
 OFFERS = (
     "expand_ids", "find_offsets", "pad_ids", "place_positions", "window_positions", "split_rows", "chunk_rows",
-    "item_key", "spread_batch", "place_segments",
+    "item_key", "spread_batch", "place_segments", "lay_rows", "decode_batch", "stream_text", "read_image",
+    "read_request", "write_answer", "reuse_positions",
 )  # fmt: skip
-FAMILIES = {"place_segments": ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]}
-TEXT, IMAGE, VIDEO, VISION_START = 1, 900_001, 900_002, 900_003
+FAMILIES = {
+    "place_segments": ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"], "decode_batch": ["fast", "tiktoken"],
+    "read_request": list(WAYS), "write_answer": ["chat", "completion"],
+}  # fmt: skip
+TEXT, IMAGE, VIDEO, VISION_START, PAD = 1, 900_001, 900_002, 900_003, 900_004
 HASH_SPACE = 1 << 20
 
 
@@ -121,6 +130,32 @@ def chunk_rows(rows, placeholders, start, stop):
     counts = [list(item) for item in placeholders]
     laid = _embed(rows, counts, placeholders, [(start, stop)], one_request=True)
     return [] if laid is None else laid.tolist()
+
+
+def lay_rows(text, rows, places):
+    """``embed_mm_inputs`` of one request whose only image holds ``places``; its encoder gives ``rows``."""
+    mm_schedule.init_mm_embedding_cache(1 << 24)
+    width, ids = len(text[0]), torch.arange(len(text))
+    item = MultimodalDataItem(modality=Modality.IMAGE, offsets=_runs_of(places), hash=1, pad_value=PAD)
+    if places:
+        ids[torch.tensor(places)] = PAD
+    embedding = torch.nn.Embedding.from_pretrained(torch.tensor(text, dtype=torch.float32))
+    laid = mm_utils.embed_mm_inputs(
+        [SimpleNamespace(mm_items=[item] if places else [])], [0], [len(text)], ids, embedding,
+        data_embedding_func_mapping={Modality.IMAGE: lambda items: torch.tensor(rows).reshape(-1, width)},
+    )  # fmt: skip
+    return (laid[0] if isinstance(laid, tuple) else laid).tolist()
+
+
+def _runs_of(places):
+    """First and last of each run of neighbours."""
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][1] == place - 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    return [(start, end) for start, end in runs]
 
 
 def _embed(rows, row_counts, placeholders, windows, one_request=False):

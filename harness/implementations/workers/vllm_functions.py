@@ -6,6 +6,10 @@ private to vLLM and move between releases, so an ``ImportError`` here means that
 
 from __future__ import annotations
 
+from missing_kernels import stand_in_for_torchvision
+
+stand_in_for_torchvision()
+
 from importlib.metadata import version
 from types import SimpleNamespace
 
@@ -15,15 +19,27 @@ from loop import Unsupported
 from vllm.model_executor.layers.rotary_embedding import MRotaryEmbedding
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
+from vllm.model_executor.models.qwen2_vl import Qwen2VLProcessingInfo as QWEN
+from vllm.model_executor.models.utils import _merge_multimodal_embeddings
 from vllm.multimodal.hasher import MultiModalHasher
 from vllm.multimodal.inputs import PlaceholderRange
 from vllm.multimodal.processing import processor as processing
 
+from vllm.utils.hashing import sha256
+from vllm.v1.core import kv_cache_utils
+from vllm_protocol_functions import (  # noqa: F401  called by name, as those here are
+    WAYS, read_image, read_request, spread_batch, stream_text, write_answer,
+)  # fmt: skip
+
 VERSION = version("vllm")
 OFFERS = (
     "expand_ids", "find_offsets", "place_positions", "window_positions", "item_key", "chunk_rows", "place_segments",
+    "count_tokens", "lay_rows", "block_keys", "spread_batch", "stream_text", "read_image", "read_request",
+    "write_answer",
 )  # fmt: skip
-FAMILIES = {"place_segments": ["qwen2_vl", "qwen2_5_vl"]}
+FAMILIES = {
+    "place_segments": ["qwen2_vl", "qwen2_5_vl"], "read_request": list(WAYS), "write_answer": ["chat", "completion"],
+}  # fmt: skip
 MODELS = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration}
 
 
@@ -61,6 +77,46 @@ def find_offsets(ids, placeholder, counts):
     if len(found.get("image", ())) != len(counts):
         raise ValueError(f"{len(found.get('image', ()))} of {len(counts)} images found")
     return _ranges(found)
+
+
+def count_tokens(sizes, geometry):
+    """``Qwen2VLProcessingInfo._get_vision_info``, which the scheduler plans with."""
+    patch_size, merge_size, min_pixels, max_pixels = geometry
+    vision = SimpleNamespace(patch_size=patch_size, spatial_merge_size=merge_size, temporal_patch_size=2)
+    info = SimpleNamespace(
+        get_hf_config=lambda: SimpleNamespace(vision_config=vision), _get_vision_size=QWEN._get_vision_size,
+        _merge_and_resolve_mm_processor_kwargs=lambda kwargs: {},
+    )  # fmt: skip
+    processor = SimpleNamespace(size={"shortest_edge": min_pixels, "longest_edge": max_pixels})
+    counted = [
+        QWEN._get_vision_info(info, image_width=w, image_height=h, image_processor=processor, mm_kwargs={})[1]
+        for w, h in sizes
+    ]
+    return [[count] for count in counted]
+
+
+def lay_rows(text, rows, places):
+    """``_merge_multimodal_embeddings``."""
+    mask = torch.zeros(len(text), dtype=torch.bool)
+    mask[torch.tensor(places, dtype=torch.long)] = True
+    given = torch.tensor(rows).reshape(-1, len(text[0]))
+    return _merge_multimodal_embeddings(torch.tensor(text), [given], mask).tolist()
+
+
+def block_keys(ids, items, block_size):
+    """``get_request_block_hasher`` over a request's tokens and features."""
+    kv_cache_utils.init_none_hash(sha256)
+    features = [
+        SimpleNamespace(
+            identifier=str(number), mm_position=PlaceholderRange(spans[0][0], spans[-1][1] - spans[0][0] + 1)
+        )
+        for spans, number in items
+    ]
+    request = SimpleNamespace(
+        mm_features=features, block_hashes=[], num_tokens=len(ids), all_token_ids=ids, lora_request=None,
+        cache_salt=None, prompt_embeds=None,
+    )  # fmt: skip
+    return [key.hex() for key in kv_cache_utils.get_request_block_hasher(block_size, sha256)(request)]
 
 
 def place_positions(length, spans, grids, merge_size):
