@@ -146,6 +146,12 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds a server may take to be ready (default: the target's own)",
     )
+    parser.add_argument(
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="known divergences (.toml) of a target, beside those that are shipped",
+    )
     parser.add_argument("--python", metavar="PATH", help="Python of the environment that has the engine")
     parser.add_argument(
         "--engine-arg",

@@ -33,6 +33,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "place": dict,
     "python": str,
     "engine_args": list,
+    "known": str,
 }
 
 

@@ -87,7 +87,10 @@ def verdict_line(filed: Filed) -> str:
     sign, words, colour = MARKS[filed.verdict.status]
     if filed.drill:
         words, colour = f"{words.lower()}, as the drill wants" if filed.verdict.status == "fail" else words, "dim"
-    return f"  [{colour}]{sign} {words}[/]  {escaped(filed.verdict.check)}: {escaped(filed.verdict.message)}"
+    if filed.known:
+        words, colour = "known failure", "dim"
+    known = f" [{filed.known}]" if filed.known else ""
+    return f"  [{colour}]{sign} {words}[/]  {escaped(filed.verdict.check)}: {escaped(filed.verdict.message + known)}"
 
 
 def escaped(text: str) -> str:

@@ -97,7 +97,7 @@ class Recorder:
         self.event("answer", job=job, **asdict(seen))
 
     def verdict(self, filed: Filed) -> None:
-        self.event("verdict", job=filed.job, drill=filed.drill, **asdict(filed.verdict))
+        self.event("verdict", job=filed.job, drill=filed.drill, known=filed.known, **asdict(filed.verdict))
 
     def finish(self, code: int) -> Path:
         """Put the whole record in place, atomically."""

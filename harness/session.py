@@ -18,9 +18,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from harness.errors import JobError, RecordError, UsageError
+from harness.checks.robustness import INVARIANT, SOURCE
+from harness.errors import JobError, RecordError, TargetDied, UsageError
 from harness.jobs import Job, JobContext, find_jobs
+from harness.jobs.hostile import ALIVE
 from harness.launch.place import Place
+from harness.launch.process import ProcessLauncher
 from harness.launch.running import Launcher
 from harness.launch.server import REQUEST_SECONDS
 from harness.launch.sweep import sweep
@@ -29,9 +32,10 @@ from harness.records import Recorder, load_record, public_arguments
 from harness.report.page import write_page
 from harness.surroundings import git_state, hardware, versions
 from harness.targets import find_target
+from harness.targets.divergences import SHIPPED, read_divergences
 from harness.targets.installed import installed_version
 from harness.toggles import parse_overrides
-from harness.verdict import Filed, exit_code
+from harness.verdict import Filed, Verdict, exit_code
 from harness.workloads.chat import markup_of
 from harness.workloads.drift import sentinel_questions
 from reference_engine.errors import ConfigError
@@ -61,6 +65,8 @@ class Wishes:
     request_timeout: float = REQUEST_SECONDS
     python: str = sys.executable
     engine_args: Sequence[str] = ()
+    known: Path | None = None
+    """A file of known divergences beside those that are shipped."""
     place: Place = field(default_factory=Place)
     declared: Sequence[type[Job]] = ()
     """Jobs of a job file."""
@@ -98,7 +104,9 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
     target.spell(overrides)
     if wishes.plant and not target.plantable:
         raise UsageError(f"--plant {wishes.plant}: faults cannot be planted in target {target.name}")
-    if (installed := installed_version(wishes.python, target.distributions)) is not None:
+    divergences = [one for path in (SHIPPED, wishes.known) if path for one in read_divergences(Path(path))]
+    on_this_machine = isinstance(launcher, ProcessLauncher)
+    if on_this_machine and (installed := installed_version(wishes.python, target.distributions)):
         target.version = installed
     started = time.monotonic()
     progress = progress or Silent()
@@ -121,6 +129,7 @@ def run(wishes: Wishes, progress: Progress | None = None) -> Outcome:
             launcher=launcher,
             python=wishes.python,
             engine_args=wishes.engine_args,
+            divergences=divergences,
             questions=partial(sentinel_questions, markup=markup),
             markup=markup,
         )
@@ -188,6 +197,9 @@ def run_jobs(context: JobContext, jobs: Sequence[Job]) -> str | None:
         except RecordError:
             raise
         except JobError as error:
+            if isinstance(error, TargetDied) and context.is_known(job.name, ALIVE):
+                context.file(job.name, Verdict(ALIVE, "fail", " ".join(str(error).split())[:600], INVARIANT, SOURCE))
+                continue
             context.recorder.event("problem", job=job.name, message=str(error))
             return f"{job.name}: {error}"
         except Exception as error:  # of Assay or of a target's adapter: no check failed, so it must not end with 1

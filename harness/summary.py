@@ -47,23 +47,28 @@ def _row(filed: Filed) -> tuple[str, str, str]:
     sign, words, colour = MARKS[filed.verdict.status]
     if filed.drill:
         colour, words = ("dim", "red, as wanted") if filed.verdict.status == "fail" else ("dim", words)
-    return f"[{colour}]{sign} {words}[/]", escaped(filed.verdict.check), f"[dim]{escaped(filed.verdict.message)}[/]"
+    if filed.known:
+        colour, words = "dim", "known failure"
+    message = filed.verdict.message + (f" [{filed.known}]" if filed.known else "")
+    return f"[{colour}]{sign} {words}[/]", escaped(filed.verdict.check), f"[dim]{escaped(message)}[/]"
 
 
 def counts(filed: list[Filed]) -> str:
-    """How many verdicts of each status; those inside a drill do not count."""
-    statuses: list[Status] = [f.verdict.status for f in filed if not f.drill]
+    """How many verdicts of each status; those inside a drill and known failures do not count."""
+    statuses: list[Status] = [f.verdict.status for f in filed if f.counts]
     parts = [
         f"{statuses.count(status)} {words.lower()}" for status, (_, words, _) in MARKS.items() if status in statuses
     ]
-    drilled = sum(f.drill for f in filed)
-    return ", ".join(parts or ["no verdict"]) + (f"; {drilled} more inside a drill" if drilled else "")
+    drilled, known = sum(f.drill for f in filed), sum(f.known is not None for f in filed)
+    more = (f"; {drilled} more inside a drill" if drilled else "") + (f"; {known} known failures" if known else "")
+    return ", ".join(parts or ["no verdict"]) + more
 
 
 def as_json(outcome: Outcome) -> str:
     """The same for programs; evidence is in the record."""
     verdicts = [
-        {"job": f.job, "drill": f.drill} | {k: v for k, v in asdict(f.verdict).items() if k != "evidence"}
+        {"job": f.job, "drill": f.drill, "known": f.known}
+        | {k: v for k, v in asdict(f.verdict).items() if k != "evidence"}
         for f in outcome.filed
     ]
     summary = {"exit_code": outcome.code, "seconds": round(outcome.seconds, 1), "problem": outcome.problem}

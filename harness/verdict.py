@@ -34,14 +34,21 @@ class Filed:
     job: str
     verdict: Verdict
     drill: bool = False
+    known: str | None = None
+    """Why this failure does not count: the target is known for it."""
+
+    @property
+    def counts(self) -> bool:
+        return not self.drill and self.known is None
 
 
 def exit_code(filed: Iterable[Filed], *, incomplete: bool = False) -> int:
     """1 when a check failed; else 2 when the run broke off or tested nothing; else 3 when a check cannot tell; else 0.
 
-    Verdicts of a drill do not count: the drill's own outer verdict says whether the planted fault was caught.
+    Verdicts of a drill do not count: the drill's own outer verdict says whether the planted fault was caught. Nor do
+    failures that the target is known for.
     """
-    statuses = {f.verdict.status for f in filed if not f.drill}
+    statuses = {f.verdict.status for f in filed if f.counts}
     if "fail" in statuses:
         return FAILED
     if incomplete or not statuses - {"not_exercised"}:

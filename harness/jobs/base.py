@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from harness.observation import Observation, Prompt
 from harness.progress import Progress, Silent
 from harness.records import Recorder
 from harness.targets.base import Launch, Target
+from harness.targets.divergences import Divergence, in_the_light_of
 from harness.verdict import Filed, Verdict
 from harness.vocabulary import Vocabulary
 from harness.workloads.chat import QWEN, Markup, Question
@@ -50,6 +52,7 @@ class JobContext:
     python: str = sys.executable
     """Of the environment that the target is installed in."""
     engine_args: Sequence[str] = ()
+    divergences: Sequence[Divergence] = ()
     questions: Callable[[int, int], list[Question]] = sentinel_questions
     questioner: Questioner = sentinel_questioner
     markup: Markup = QWEN
@@ -75,10 +78,15 @@ class JobContext:
         self.file(job, Verdict(check, "not_exercised", reason, invariant, source))
 
     def file(self, job: str, verdict: Verdict, *, drill: bool = False) -> None:
-        filed = Filed(job, verdict, drill)
+        filed = in_the_light_of(self.divergences, self.target, Filed(job, verdict, drill), date.today())
         self.filed.append(filed)
         self.recorder.verdict(filed)
         self.progress.verdict(filed)
+
+    def is_known(self, job: str, check: str) -> bool:
+        """Whether a failure of ``check`` would be one that the target is known for."""
+        failure = Filed(job, Verdict(check, "fail", "", 0, ""))
+        return in_the_light_of(self.divergences, self.target, failure, date.today()).known is not None
 
     @contextmanager
     def servers(

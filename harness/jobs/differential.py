@@ -27,16 +27,20 @@ from harness.checks.reference import (
     prompts_as_reference,
     spans_as_reference,
 )
-from harness.errors import Lacking
+from harness.checks.robustness import INVARIANT
+from harness.errors import Lacking, TargetDied
 from harness.jobs.base import Job, JobContext
+from harness.jobs.hostile import ALIVE
 from harness.launch.server import Server
 from harness.observation import Observation, Prompt
 from harness.targets.base import Launch
 from harness.targets.reference import ReferenceTarget
+from harness.verdict import Verdict
 from harness.workloads.chat import chat_prompt
 
 SAMPLES, CROWD = 24, 8
 DTYPE = "float32"
+ODD = ", of odd prompts"
 
 
 class Differential(Job):
@@ -63,8 +67,11 @@ class Differential(Job):
         toggles = {"dtype": dtype} if "dtype" in context.target.spellings else {}
         with context.servers(self.name, {"target": context.launch(toggles, plant=context.plant)}) as servers:
             alone, crowd, scored, unscored = self._ask_target(context, servers["target"], prompts)
+            odd = odd_prompts(prompts, alone, context.placeholders.id)
+            odd_seen = self._ask_odd(context, servers["target"], odd)
         seen = [replace(one, scored=scores.scored) for one, scores in zip(alone, scored, strict=True)]
-        pairs = self._ask_reference(context, prompts, seen)
+        pairs = self._ask_reference(context, [*prompts, *odd], [*seen, *odd_seen])
+        pairs, odd_pairs = pairs[: len(prompts)], pairs[len(prompts) : len(prompts) + len(odd_seen)]
         context.record_tokens(self.name)
         tolerance, text = TOLERANCES[dtype], context.vocabulary.token_text
         for verdict in (
@@ -78,6 +85,8 @@ class Differential(Job):
             greedy_as_reference(pairs, tolerance, text),
             same_answers(("alone", "warm in a crowd"), prompts, (alone, crowd), invariant=11, source=SOURCE),
             accuracy_floor("target", prompts, alone, context.accuracy_floor, source=SOURCE),
+            answered_as_reference(odd_pairs, ODD),
+            prompts_as_reference(odd_pairs, text, ODD),
         ):
             context.file(self.name, verdict)
 
@@ -92,19 +101,52 @@ class Differential(Job):
         except Lacking as lack:
             return alone, crowd, alone, str(lack)
 
+    def _ask_odd(self, context: JobContext, server: Server, odd: Sequence[Prompt]) -> list[Observation]:
+        """Last of all, one by one: an engine may not live through them. Without those that came after its death."""
+        context.record_prompts(self.name, odd)
+        found: list[Observation] = []
+        try:
+            for prompt in odd:
+                found += context.ask(self.name, server, [prompt], concurrency=1)
+        except TargetDied as death:
+            message = f"{odd[len(found)].name}: {' '.join(str(death).split())[:600]}"
+            context.file(self.name, Verdict(ALIVE, "fail", message, INVARIANT, SOURCE))
+        return found
+
     def _ask_reference(
         self, context: JobContext, prompts: Sequence[Prompt], seen: Sequence[Observation]
     ) -> list[Compared]:
         """The same requests, and the target's answers as ends of the prompts that they answer."""
         ended = [
             replace(prompt, name=f"{prompt.name}-answered", ids=(*prompt.ids, *one.output_ids), max_new_tokens=1)
-            for prompt, one in zip(prompts, seen, strict=True)
+            for prompt, one in zip(prompts, seen, strict=False)
+            if one.ok
         ]
         launch = Launch(context.model, {"dtype": DTYPE})
         with context.servers(self.name, {"reference": launch}, ReferenceTarget()) as servers:
             answered = context.ask(self.name, servers["reference"], prompts, concurrency=CROWD, ask=ask_scored)
-            scored = context.ask(self.name, servers["reference"], ended, concurrency=CROWD, ask=ask_scored)
+            scores = context.ask(self.name, servers["reference"], ended, concurrency=CROWD, ask=ask_scored)
+        scored = {prompt.name: one.scored for prompt, one in zip(ended, scores, strict=True)}
         return [
-            Compared(prompt, one, reference, scores.scored)
-            for prompt, one, reference, scores in zip(prompts, seen, answered, scored, strict=True)
+            Compared(prompt, one, reference, scored.get(f"{prompt.name}-answered", ()))
+            for prompt, one, reference in zip(prompts, seen, answered, strict=False)
         ]
+
+
+def odd_prompts(prompts: Sequence[Prompt], seen: Sequence[Observation], placeholder: int) -> list[Prompt]:
+    """One prompt of several pictures, its placeholders not one for each; and expanded already. None in models that
+    write more than placeholders.
+    """
+    found = next(
+        ((p, one) for p, one in zip(prompts, seen, strict=True) if len(p.pictures) > 1 and not p.written), None
+    )
+    if found is None:
+        return []
+    prompt, (first, *_) = found[0], [at for at, token in enumerate(found[0].ids) if token == placeholder]
+    forms = {
+        "expanded already": found[1].prompt_ids or prompt.ids,
+        "a placeholder more": (*prompt.ids[:first], placeholder, *prompt.ids[first:]),
+        "a placeholder fewer": (*prompt.ids[:first], *prompt.ids[first + 1 :]),
+        "no placeholder": tuple(token for token in prompt.ids if token != placeholder),
+    }
+    return [replace(prompt, name=name, ids=tuple(ids)) for name, ids in forms.items()]

@@ -30,7 +30,7 @@ class JobStory:
 
     def own(self) -> list[Event]:
         """Verdicts that count."""
-        return [verdict for verdict in self.verdicts if not verdict["drill"]]
+        return [verdict for verdict in self.verdicts if not verdict["drill"] and not verdict.get("known")]
 
 
 @dataclass

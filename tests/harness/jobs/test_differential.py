@@ -22,5 +22,5 @@ def test_a_fault_in_the_target_alone_is_told_with_its_place(tmp_path: Path) -> N
 def test_without_a_fault_everything_is_equal(tmp_path: Path) -> None:
     outcome = run(Wishes(jobs=["differential"], samples=4, accuracy_floor=0.0, directory=tmp_path))
     assert {filed.verdict.status for filed in outcome.filed} == {"pass"}
-    assert len(outcome.filed) == 10
+    assert len(outcome.filed) == 12
     assert outcome.code == 0

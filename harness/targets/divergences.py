@@ -1,0 +1,83 @@
+"""Failures of a target that are known and not ours, as data (``known_divergences.toml``; a team's own by ``--known``).
+
+Each line is of one target, of releases, of one check, and has a reason, a link and a last day. Until then that failure
+is shown and does not fail the run; after it, it does again. A check that passes in spite of its line is told.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.targets.base import Target
+from harness.verdict import Filed, Verdict
+
+SHIPPED = Path(__file__).with_name("known_divergences.toml")
+
+
+@dataclass(frozen=True)
+class Divergence:
+    target: str
+    version: str
+    """A release, or a pattern of releases as ``0.5.*``."""
+    job: str
+    check: str
+    reason: str
+    link: str
+    """The report, or the page that tells what was seen."""
+    expires: date
+    requests: tuple[str, ...] = ()
+    """The requests that may fail; another one, and the failure counts. None: it is not of single requests."""
+
+    def is_of(self, target: Target, job: str, verdict: Verdict) -> bool:
+        here = (self.target, self.job, self.check) == (target.name, job, verdict.check)
+        return here and fnmatchcase(target.version, self.version)
+
+    def covers(self, verdict: Verdict) -> bool:
+        wrong = {one["request"] for one in verdict.evidence.get("wrong", ())}
+        return wrong <= set(self.requests)
+
+    @property
+    def words(self) -> str:
+        return f"known of {self.target} {self.version} until {self.expires}: {self.reason} ({self.link})"
+
+
+def read_divergences(path: Path) -> tuple[Divergence, ...]:
+    """Raises :class:`UsageError` naming file, entry and key."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("divergence", [])
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"known divergences: {path}: {error}") from error
+    return tuple(_divergence(table, f"{path}: divergence {number}") for number, table in enumerate(tables, 1))
+
+
+def _divergence(table: dict[str, Any], where: str) -> Divergence:
+    kinds: dict[str, type] = {field.name: str for field in fields(Divergence)} | {"expires": date, "requests": list}
+    given = {"requests": []} | table
+    for name in given.keys() | kinds.keys():
+        if name not in kinds:
+            raise UsageError(f"{where}: unknown key {name!r}; known: {', '.join(kinds)}")
+        if type(given.get(name)) is not kinds[name]:
+            raise UsageError(f"{where}: {name} = {given.get(name)!r}: a {kinds[name].__name__} is needed")
+    return Divergence(**{**given, "requests": tuple(given["requests"])})
+
+
+def in_the_light_of(known: Sequence[Divergence], target: Target, filed: Filed, today: date) -> Filed:
+    """``filed`` as it is, or told to be known, or to be no longer so."""
+    verdict = filed.verdict
+    for one in known:
+        if not one.is_of(target, filed.job, verdict):
+            continue
+        if verdict.status == "fail" and today <= one.expires and one.covers(verdict):
+            return replace(filed, known=one.words)
+        excused = "excuses other requests, " if today <= one.expires else "no longer excused, "
+        told = {"fail": excused, "pass": "passes; take out the line "}.get(verdict.status)
+        if told is not None:
+            return replace(filed, verdict=replace(verdict, message=f"{verdict.message} [{told}{one.words}]"))
+    return filed

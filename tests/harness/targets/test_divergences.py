@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.targets import find_target
+from harness.targets.divergences import SHIPPED, in_the_light_of, read_divergences
+from harness.verdict import Filed, Status, Verdict, exit_code
+
+LINE = """
+[[divergence]]
+target = "vllm"
+version = "0.32.*"
+job = "hostile"
+check = "answers"
+reason = "as reported"
+link = "vllm#1"
+expires = 2027-03-01
+requests = ["a bomb"]
+"""
+BEFORE, AFTER = date(2027, 3, 1), date(2027, 3, 2)
+
+
+def judged(
+    directory: Path,
+    status: Status,
+    today: date = BEFORE,
+    *,
+    version: str = "0.32.0",
+    job: str = "hostile",
+    request: str = "a bomb",
+) -> Filed:
+    path = directory / "known.toml"
+    path.write_text(LINE)
+    target = find_target("vllm")
+    target.version = version
+    wrong = [{"request": request}] if status == "fail" else []
+    filed = Filed(job, Verdict("answers", status, "3 of 4", 17, "vllm#1", evidence={"wrong": wrong}))
+    return in_the_light_of(read_divergences(path), target, filed, today)
+
+
+def test_a_known_failure_is_shown_and_does_not_count(tmp_path: Path) -> None:
+    filed = judged(tmp_path, "fail")
+    assert filed.known == "known of vllm 0.32.* until 2027-03-01: as reported (vllm#1)"
+    assert filed.verdict.status == "fail"
+    assert exit_code([filed]) == 2
+    assert exit_code([filed, Filed("j", Verdict("x", "pass", "", 1, ""))]) == 0
+
+
+def test_after_its_last_day_it_counts_again_and_says_why(tmp_path: Path) -> None:
+    filed = judged(tmp_path, "fail", AFTER)
+    assert filed.known is None
+    assert "no longer excused, known of vllm 0.32.* until 2027-03-01" in filed.verdict.message
+    assert exit_code([filed]) == 1
+
+
+def test_one_that_passes_is_told(tmp_path: Path) -> None:
+    filed = judged(tmp_path, "pass")
+    assert filed.verdict.message.startswith("3 of 4 [passes; take out the line known of vllm 0.32.*")
+    assert exit_code([filed]) == 0
+
+
+@pytest.mark.parametrize("other", [{"version": "0.33.0"}, {"job": "differential"}, {"request": "another one"}])
+def test_other_releases_jobs_and_requests_are_not_excused(tmp_path: Path, other: dict[str, str]) -> None:
+    assert judged(tmp_path, "fail", **other).known is None  # type: ignore[arg-type]
+    assert exit_code([judged(tmp_path, "fail", **other)]) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("expires = 2027-03-01", 'expires = "soon"', r"divergence 1: expires = 'soon': a date is needed"),
+        ('link = "vllm#1"', "", r"divergence 1: link = None: a str is needed"),
+        ('link = "vllm#1"', 'link = "vllm#1"\nbecause = "x"', r"divergence 1: unknown key 'because'; known: target, "),
+        ("[[divergence]]", "[[divergence", "known.toml: "),
+    ],
+)
+def test_a_line_that_is_not_whole_is_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = tmp_path / "known.toml"
+    path.write_text(LINE.replace(old, new))
+    with pytest.raises(UsageError, match=told):
+        read_divergences(path)
+
+
+def test_the_shipped_lines_are_whole_and_of_targets_that_exist() -> None:
+    for one in read_divergences(SHIPPED):
+        assert find_target(one.target).name == one.target
