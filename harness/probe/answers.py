@@ -47,6 +47,25 @@ _FIELDS: dict[str, Callable[[Reply], Any]] = {
 }
 
 
+def text_of_ids(bench: Bench) -> str:
+    """Drawn answers, for many kinds of tokens: the text is what the ids say."""
+    bench.speaks.need("answer ids")
+    asks = [
+        Ask.user(
+            "Say anything at all.",
+            max_tokens=24,
+            temperature=1.3,
+            **({"seed": seed} if "seeds" in bench.speaks.has else {}),
+        )
+        for seed in range(4)
+    ]
+    for told in (bench.ask(ask).first for ask in asks):
+        said = bench.decode(told.ids)
+        if told.text != said and told.text.strip() != said.strip():
+            raise Wrong(f"ids {told.ids} say {said!r}, the text is {told.text!r}", ids=told.ids)
+    return f"the texts of {len(asks)} drawn answers are what their ids say"
+
+
 def exact_length(bench: Bench) -> str:
     """As many tokens as were allowed, neither more nor fewer unless the model ended by itself."""
     ended = 0

@@ -16,7 +16,7 @@ from harness.observation import Picture
 from harness.probe.asking import Ask, Reply, read_chat, read_stream
 from harness.probe.line import Answer, Line
 from harness.probe.outcomes import Lacking, Unsure, Wrong
-from harness.probe.pictures import REPORTED, Pictures
+from harness.probe.pictures import REPORTED, Pictures, nearly
 from harness.probe.speaking import CHAT, Speaks
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EXACT = 2e-3
 """Nats. Of float32 arithmetic: sums in another order differ far less, another input far more."""
+NEAR = 5 * EXACT
+"""Nats, between near copies of a picture."""
 ROUNDED = 0.5
 """Nats. Of 16-bit logits: their steps are 1/16 to 1/8 at the sizes that real models have."""
 STEPS = 1 << 12
@@ -77,6 +79,12 @@ class Bench:
             return self.expected.encode(text)
         self.speaks.need("tokenizing")
         return self._tokenized(text)[len(self._opening) :]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special tokens left out."""
+        if self.expected is not None:
+            return self.expected.decode(ids)
+        raise Lacking("no model was named (--model), so ids cannot be read")
 
     @cached_property
     def _opening(self) -> list[int]:
@@ -133,20 +141,36 @@ class Bench:
         return len(steps) > 7 and all(abs(step - round(step)) < 0.05 for step in steps)
 
     @cached_property
+    def hair(self) -> float:
+        """Nats that one level of one pixel makes, three times over: what differs less does not differ."""
+        if self.rounded or "images" not in self.speaks.has:
+            return 1e-6
+        near = Ask.user(nearly(self.picture), QUESTION, max_tokens=8)
+        return max(1e-6, min(3 * gap(self.ask(self.image_ask), self.ask(near)), self.tolerance / 4))
+
+    @cached_property
     def steady(self) -> bool:
         """Whether the same request, alone, gets the same answer three times."""
         first, *others = [self.ask(self.text_ask, again=True) for _ in range(3)]
         return all(gap(first, other) <= self.tolerance for other in others)
 
-    def same(self, a: Reply, b: Reply, what: str) -> float:
-        """The gap. ``what`` is the sentence of a failure."""
-        found = gap(a, b)
-        if found <= self.tolerance:
+    @cached_property
+    def draws_alike(self) -> bool:
+        """Whether a seed draws the same answer twice."""
+        if "seeds" not in self.speaks.has:
+            return False
+        ask = Ask.user("Say anything.", max_tokens=12, temperature=1.5, seed=11)
+        return self.ask(ask).first.text == self.ask(ask, again=True).first.text
+
+    def same(self, a: Reply, b: Reply, what: str, *, near: bool = False) -> float:
+        """The gap. ``what`` is the sentence of a failure; ``near``: of near copies, which one pixel tells apart."""
+        found, limit = gap(a, b), NEAR if near and not self.rounded else self.tolerance
+        if found <= limit:
             return found
-        evidence = {"answers": [a.first.text, b.first.text], "gap": shown(found), "tolerance": self.tolerance}
+        evidence = {"answers": [a.first.text, b.first.text], "gap": shown(found), "tolerance": limit}
         if not self.steady:
             raise Unsure(f"{what}; but the same request alone does not get the same answer twice either", **evidence)
-        raise Wrong(f"{what}: {_difference(a, b, found, self.tolerance)}", **evidence)
+        raise Wrong(f"{what}: {_difference(a, b, found, limit)}", **evidence)
 
     def differ(self, a: Reply, b: Reply, what: str) -> float:
         found = gap(a, b)
@@ -155,9 +179,9 @@ class Bench:
         evidence = {"answers": [a.first.text, b.first.text], "gap": shown(found), "tolerance": self.tolerance}
         if "log-probabilities" not in self.speaks.has:
             raise Unsure(f"{what}: the same text ({a.first.text!r}), and there are no log-probabilities", **evidence)
-        if found > 1e-6:
+        if found > self.hair:
             raise Unsure(f"{what}: log-probabilities differ by {found:.2g} only, which noise could do", **evidence)
-        raise Wrong(f"{what}: the answers are the same to the last digit", **evidence)
+        raise Wrong(f"{what}: no more than one pixel makes, the answers are the same", **evidence)
 
     def answer(self, path: str, body: Any) -> Answer:
         return self.line.post(path, body)

@@ -143,6 +143,22 @@ def texts(bench: Bench) -> str:
     return f"{len(ways)} texts, the longest of {wanted} tokens, are counted as they tokenize"
 
 
+def beside_long_text(bench: Bench) -> str:
+    """An image costs the same after a short text and a long one, and is not refused there."""
+    bench.speaks.need("images")
+    short, long = "word ", "word and number 7, " * 60
+    costs = []
+    for text in (short, long):
+        reply = bench.attempt(Ask.user(text, bench.picture, LAST, max_tokens=1))
+        plain = bench.cost(text, LAST)
+        if not reply.ok:
+            raise Wrong(f"an image after a text of {plain} tokens in all: {reply.status}, {reply.error}")
+        costs.append(bench.counted(reply) - plain)
+    if costs[0] != costs[1]:
+        raise Wrong(f"an image costs {costs[0]} prompt tokens after a short text, {costs[1]} after a long one")
+    return f"an image costs {costs[0]} prompt tokens after a short text and a long one"
+
+
 def _text_count(bench: Bench, ask: Ask) -> int:
     if bench.expected is not None:
         predicted = bench.expected.chat(ask)

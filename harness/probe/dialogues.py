@@ -112,6 +112,16 @@ def ids_with_image(bench: Bench) -> str:
     return f"{word} spelled in {len(ids)} ids after an image runs as sent, the placeholder expanded once"
 
 
+def expanded_ids(bench: Bench) -> str:
+    """Ids whose placeholder is expanded already run as they are."""
+    bench.speaks.need("images", "prompt ids")
+    plain = bench.ask(Ask.user(bench.picture, "so", max_tokens=1)).prompt_ids or []
+    reply = bench.ids(plain, [bench.picture])
+    if bench.counted(reply) != len(plain) or (reply.prompt_ids or plain) != plain:
+        raise Wrong(f"{len(plain)} ids, expanded already: {reply.prompt_tokens} ran", run=reply.prompt_ids)
+    return f"{len(plain)} ids with their places for the image run as they are"
+
+
 def dialogue_of_ids(bench: Bench) -> str:
     """Token in, token out: the answer's ids are sent back as they came."""
     ids, _ = _split(bench)

@@ -5,6 +5,7 @@ so it is imported only where a model was named.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class Expected:
 
     def encode(self, text: str) -> list[int]:
         return self._predictor.codec.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """As an answer's text: special tokens left out."""
+        return self._predictor.codec.text(list(ids))
 
     @property
     def special(self) -> dict[str, int]:

@@ -26,6 +26,13 @@ def requests(bench: Bench) -> dict[str, tuple[str, dict[str, Any]]]:
     if (way := bench.speaks.ids_way) is not None:
         made["an id outside the vocabulary"] = (way.path, way.body(bench.speaks.model, [1 << 30, 5], (), 1))
         made["a negative id"] = (way.path, way.body(bench.speaks.model, [5, -7], (), 1))
+        if way.pictures and "images" in bench.speaks.has and "prompt ids" in bench.speaks.has:
+            ids = bench.ask(Ask.user(bench.picture, "so", max_tokens=1)).prompt_ids or []
+            made["two images' places, one image"] = (
+                way.path,
+                way.body(bench.speaks.model, ids * 2, [bench.picture], 1),
+            )
+            made["an image without a place"] = (way.path, way.body(bench.speaks.model, ids[:1], [bench.picture], 1))
     if "images" in bench.speaks.has:
         png = bench.picture.png
         for name, data in {"an image cut short": png[: len(png) // 3], "an image that is none": b"none at all"}.items():
@@ -63,6 +70,10 @@ def small_images(bench: Bench) -> str:
     ]
     if wrong:
         raise Wrong("; ".join(wrong))
+    for size in ((11, 3), (26, 28)):
+        one, other = (bench.attempt(Ask.user(p, "?", max_tokens=8)) for p in bench.pictures.several(size, 2))
+        if one.ok and other.ok:
+            bench.differ(one, other, f"two images of {size[0]}x{size[1]}")
     if not any(reply.ok for reply in replies.values()):
         raise Lacking("every image of a few pixels is refused")
     run = [f"{w}x{h}" for (w, h), reply in replies.items() if reply.ok]

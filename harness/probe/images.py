@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 from harness.observation import Picture
 from harness.probe.asking import Ask, Reply
 from harness.probe.bench import LAST, QUESTION, Bench, gap
 from harness.probe.outcomes import Lacking, Unsure, Wrong
-from harness.probe.pictures import lower_half_of, modes, turned
+from harness.probe.pictures import lower_half_of, modes, nearly, reshaped, turned
 
 SIZE = (112, 84)
-MANY = 24
+MANY = 40
 TOKENS = 8
 
 
@@ -104,30 +105,74 @@ def in_other_modes(bench: Bench) -> str:
     return "grey, palette and opaque alpha run as the RGB pictures that they are"
 
 
-def crowd(bench: Bench) -> str:
-    """Mixed sizes and texts at once, against each one alone; and alone again afterwards."""
+def other_proportions(bench: Bench) -> str:
+    """The same bytes in another shape, whose near copy tells what it is without a cache."""
     bench.speaks.need("images")
-    sizes = ((112, 84), (84, 112), (56, 56), (153, 174), (28, 140), (84, 56))
-    asks = [Ask.user(bench.pictures.one(size), QUESTION, max_tokens=TOKENS) for size in sizes]
+    first = bench.pictures.one((140, 56))
+    second = reshaped(first)
+    _about(bench, first)
+    bench.same(
+        _about(bench, nearly(second)),
+        _about(bench, second),
+        "equal bytes of another shape are taken for them",
+        near=True,
+    )
+    return "pictures of equal bytes and other proportions are two pictures"
+
+
+def going_on(bench: Bench) -> str:
+    """A dialogue that goes on from what is kept of it, and a near copy of it that nothing is kept of."""
     a, b, _ = _three(bench)
-    asks += [
-        _asked(a, b),
-        _asked(b, a),
-        bench.text_ask,
-        Ask.user("Say one more word, then another.", max_tokens=TOKENS),
-    ]
-    alone = [bench.ask(ask) for ask in asks]
+
+    def dialogue(one: Picture, other: Picture) -> Ask:
+        return Ask.user("See this: ", one, "so?", max_tokens=TOKENS).then("Well.", "And this: ", other, "so?")
+
+    bench.ask(Ask.user("See this: ", a, "so?", max_tokens=TOKENS))
+    warm, cold = bench.ask(dialogue(a, b)), bench.ask(dialogue(nearly(a), nearly(b)))
+    found = bench.same(cold, warm, "a dialogue as it goes on, and asked at once", near=True)
+    bench.differ(warm, bench.ask(dialogue(a, a)), "the second picture of a dialogue exchanged")
+    return f"a dialogue that goes on answers as one that is asked at once ({found:.2g} apart)"
+
+
+def crowd(bench: Bench) -> str:
+    """Mixed sizes, texts and options at once, against each one alone. Each crowd sees near copies, so that no cache
+    answers for them.
+    """
+    bench.speaks.need("images")
+    sizes = ((112, 84), (84, 112), (56, 56), (153, 174), (28, 140), (84, 56), (112, 84))
+    pictures = bench.pictures.several_sizes(sizes)
+    alone = [bench.ask(ask) for ask in _crowd(bench, pictures)]
     widest = 0.0
-    for _ in range(2):
-        for i, (one, other) in enumerate(zip(alone, bench.together(asks), strict=True)):
+    for place in range(3):
+        crowd = _crowd(bench, [nearly(picture, place) for picture in pictures])
+        for i, (one, other) in enumerate(zip(alone, bench.together(crowd), strict=True)):
             if one.prompt_tokens != other.prompt_tokens:
                 raise Wrong(
                     f"request {i} has {other.prompt_tokens} prompt tokens in a crowd, {one.prompt_tokens} alone"
                 )
-            widest = max(widest, bench.same(one, other, f"request {i} of {len(asks)} alone, and among the others"))
-    for ask, one in list(zip(asks, alone, strict=True))[::3]:
+            widest = max(
+                widest, bench.same(one, other, f"request {i} of {len(alone)} alone, and among the others", near=True)
+            )
+    for ask, one in list(zip(_crowd(bench, pictures), alone, strict=True))[::3]:
         bench.same(one, bench.ask(ask, again=True), "a request alone again, after the crowd")
-    return f"{len(asks)} requests at once, twice, answer as alone (at most {widest:.2g} nats apart)"
+    return f"{len(alone)} requests at once, three times, answer as alone (at most {widest:.2g} nats apart)"
+
+
+def _crowd(bench: Bench, pictures: Sequence[Picture]) -> list[Ask]:
+    lengths = (TOKENS, 2, TOKENS, 12, 4, TOKENS, 1)
+    asks = [Ask.user(one, QUESTION, max_tokens=n) for one, n in zip(pictures, lengths, strict=True)]
+    asks += [
+        Ask.user(*pictures[:3], LAST, max_tokens=TOKENS),
+        Ask.user("a", pictures[4], "b", pictures[0], max_tokens=3),
+    ]
+    asks += [bench.text_ask, Ask.user("Say one more word, then another.", max_tokens=12)]
+    if bench.draws_alike and not bench.rounded:
+        drawn = {"temperature": 1.5, "seed": 11}
+        asks += [
+            Ask.user("Say anything.", max_tokens=12, **drawn),
+            Ask.user(pictures[2], "Say it.", max_tokens=6, **drawn),
+        ]
+    return asks
 
 
 def _three(bench: Bench) -> list[Picture]:

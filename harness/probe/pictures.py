@@ -5,6 +5,8 @@ each, no two alike. Made from a seed; lossless PNG.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -39,7 +41,26 @@ class Pictures:
         return Picture.of(self.image(size))
 
     def several(self, size: Size, count: int) -> list[Picture]:
-        return [self.one(size) for _ in range(count)]
+        return self.several_sizes([size] * count)
+
+    def several_sizes(self, sizes: Sequence[Size]) -> list[Picture]:
+        return [self.one(size) for size in sizes]
+
+
+def nearly(picture: Picture, place: int = 0) -> Picture:
+    """The same picture to any eye, one pixel of its first row one level off: no cache knows it, and an answer to it is
+    as good as the same.
+    """
+    image = Image.open(io.BytesIO(picture.png)).convert("RGB")
+    red, green, blue = cast("tuple[int, int, int]", image.getpixel((place, 0)))
+    image.putpixel((place, 0), (red + 1 if red < 128 else red - 1, green, blue))
+    return Picture.of(image)
+
+
+def reshaped(picture: Picture) -> Picture:
+    """The same bytes with width and height exchanged: another picture."""
+    image = Image.open(io.BytesIO(picture.png)).convert("RGB")
+    return Picture.of(Image.frombytes("RGB", (image.height, image.width), image.tobytes()))
 
 
 def lower_half_of(image: Image.Image, other: Image.Image) -> Picture:
