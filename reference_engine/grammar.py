@@ -4,7 +4,8 @@ Which tokens may come next is a function of the grammar and of the tokens that t
 holds for every one of ``n`` choices, in any batch, and after preemption. Tokens are spelled as the detokenizer spells
 them, so that what the grammar accepts is what the client reads. An end token may come exactly where the answer is
 complete. JSON has the spaces that Python's ``json.dumps`` writes and no others: a model that likes spaces would never
-end. A grammar is never relaxed: one that cannot be held is refused, one that fails on the way ends its request.
+end. A grammar is never relaxed: one that cannot be held is refused, one that fails on the way ends its request. Which
+of the two is the library's to say: it counts its work in each step, and gives up rather than hold the others up.
 
 Shapes: V vocabulary.
 """
@@ -28,6 +29,8 @@ from reference_engine.tokenizer import Codec, without_tokenizer
 
 KEPT = 64
 """Compiled grammars that are remembered."""
+_NOT_ALLOWED = "doesn't satisfy the grammar"
+"""What the library says of a token that the mask before it had barred."""
 SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -48,10 +51,12 @@ class Grammar:
 
     @property
     def failure(self) -> RequestError | None:
-        """Why the grammar cannot go on, if it cannot: it grew too complex, or was given a token it does not allow."""
+        """Why the grammar cannot go on, if it cannot: it grew too complex (422), or was given a token that it does not
+        allow (500, the engine's own fault)."""
         if not self._matcher.is_error():
             return None
-        return RequestError(self._field, f"the grammar failed: {self._matcher.get_error()[:200]}", status=500)
+        why = _told(self._matcher)
+        return RequestError(self._field, f"the grammar failed: {why}", status=500 if _NOT_ALLOWED in why else 422)
 
 
 class Grammars:
@@ -69,8 +74,11 @@ class Grammars:
         if asked is None:
             return None
         with self._lock:
-            matcher = self._compiled.pop(asked, None) or self._compile(*asked)
+            kept = self._compiled.get(asked)
+        matcher = kept or self._compile(*asked)  # takes seconds of a hard one, for which nobody else waits
+        with self._lock:
             self._compiled[asked] = matcher
+            self._compiled.move_to_end(asked)
             if len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)
             return Grammar(matcher.deep_copy(), self._codec.vocabulary, f"sampling_params.{asked[0]}")
@@ -82,14 +90,22 @@ class Grammars:
             raise without_tokenizer(field, "leave it out")
         if not self._eos_ids:
             raise RequestError(field, "cannot be held: this checkpoint has no end token", status=422)
-        if self._tokens is None:
-            vocabulary = _Vocabulary(self._codec, self._eos_ids[0])
-            self._tokens = library.LLTokenizer(vocabulary, n_vocab=self._codec.vocabulary, eos_token=self._eos_ids)
-        grammar = _written(library.LLMatcher, name, source, field)
-        wrong, messages = library.LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
-        if wrong:
-            raise RequestError(field, f"cannot be held: {' '.join(messages[0].split())[:300]}")
-        return library.LLMatcher(self._tokens, grammar, log_level=0)
+        with self._lock:
+            if self._tokens is None:
+                vocabulary = _Vocabulary(self._codec, self._eos_ids[0])
+                self._tokens = library.LLTokenizer(vocabulary, n_vocab=self._codec.vocabulary, eos_token=self._eos_ids)
+        matcher = library.LLMatcher(self._tokens, _written(library.LLMatcher, name, source, field), log_level=0)
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # where nothing can begin, this is where that is found
+        if matcher.is_error():
+            raise RequestError(field, f"cannot be held: {_told(matcher)}")
+        return matcher
+
+
+def _told(matcher: Any) -> str:
+    """What is wrong, without the dump of the parser's state that follows it."""
+    said: str = matcher.get_error()
+    return " ".join(said.partition("<state>")[0].split())[:300]
 
 
 def _library(field: str) -> Any:

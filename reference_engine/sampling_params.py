@@ -12,12 +12,12 @@ from typing import Any
 
 from reference_engine.errors import RequestError
 
-LARGEST_SEED = 2**63 - 1
+LARGEST_INTEGER = 2**63 - 1
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 512
 MAX_CHOICES = 128
-MAX_GRAMMAR = 65_536
-"""Characters of a schema or regular expression."""
+MAX_GRAMMAR = 32_768
+"""Characters of a schema or regular expression. Some take time in the square of that: 3 s for the hardest known."""
 
 
 def _declare(default: Any, allows: Callable[[Any], bool], allowed: str) -> Any:
@@ -38,7 +38,8 @@ def _is_number(value: object, low: float, high: float = math.inf) -> bool:
 
 
 def _whole(default: int, low: int) -> Any:
-    return _declare(default, lambda v: _is_int(v, low), f"an integer of at least {low}")
+    allowed = f"an integer of at least {low} that fits in 64 bits"
+    return _declare(default, lambda v: _is_int(v, low, LARGEST_INTEGER), allowed)
 
 
 def _number(default: float, low: float, high: float) -> Any:
@@ -74,7 +75,9 @@ class SamplingParams:
     temperature: float = _number(0.0, 0, 1e6)
     """0 is greedy. What float32 does not hold would make barred tokens NaN."""
     top_p: float = _declare(1.0, lambda v: _is_number(v, 0, 1) and v > 0, "a number above 0 and at most 1")
-    top_k: int = _declare(-1, lambda v: v == -1 or _is_int(v, 1), "-1 (off) or an integer of at least 1")
+    top_k: int = _declare(
+        -1, lambda v: v == -1 or _is_int(v, 1, LARGEST_INTEGER), "-1 (off) or an integer of at least 1"
+    )
     min_p: float = _number(0.0, 0, 1)
     """Least probability a token must have, as a share of the most probable one's."""
     repetition_penalty: float = _number(1.0, 0.01, 100)
@@ -86,7 +89,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = _declare({}, _is_bias, "a mapping from ids to numbers from -100 to 100")
     """Added to the logits of these ids."""
     seed: int | None = _declare(
-        None, lambda v: v is None or _is_int(v, 0, LARGEST_SEED), f"an integer from 0 to {LARGEST_SEED}"
+        None, lambda v: v is None or _is_int(v, 0, LARGEST_INTEGER), f"an integer from 0 to {LARGEST_INTEGER}"
     )
     """The same seed draws the same tokens from the same logits. None: one is made up for the request."""
     n: int = _declare(1, lambda v: _is_int(v, 1, MAX_CHOICES), f"an integer from 1 to {MAX_CHOICES}")

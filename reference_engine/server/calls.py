@@ -107,10 +107,10 @@ class Desk:
     def _seat(self) -> Iterator[None]:
         limits, held = self._limits, self._held >> 20
         if self._calls >= limits.max_calls:
-            raise RequestError("server", f"{self._calls} calls are being served already; try again later", status=503)
+            raise RequestError("server", f"{self._calls} calls are being served already; try again later", status=429)
         if held >= limits.max_held_mb:
             message = f"calls being served hold {held} MB already, of {limits.max_held_mb}; try again later"
-            raise RequestError("server", message, status=503)
+            raise RequestError("server", message, status=429)
         self._calls += 1
         try:
             yield

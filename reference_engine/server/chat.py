@@ -72,7 +72,9 @@ def _characters(message: Message) -> int:
 
 def chat_ids(body: ChatBody, prompts: ChatPrompts) -> list[int]:
     """The caller's own ids, which outrank whatever the messages say (sglang#23751); else those of the messages."""
-    return list(body.input_ids) if body.input_ids is not None else prompts.ids(body.messages, body.tools)
+    if body.input_ids is not None:
+        return list(body.input_ids)
+    return prompts.ids(body.messages, None if body.tool_choice == "none" else body.tools)
 
 
 class _Mark:

@@ -16,6 +16,9 @@ from reference_engine.errors import RequestError
 
 LONGEST_SHOWN_VALUE = 40
 LONGEST_FIELD, LONGEST_MESSAGE = 200, 600
+RETRIED = (429, 503)
+"""429: this server takes on no more now, and would in a moment. 503: its engine is gone, or going; another may be there
+after a restart. Both say ``Retry-After``, and OpenAI's clients try again."""
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """What pydantic calls a field that is not declared."""
 
@@ -36,7 +39,7 @@ def error_body(error: RequestError) -> dict[str, Any]:
 
 
 def plain_error_body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    kind = "engine_error" if status >= 500 else "invalid_request_error"
+    kind = "engine_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     field = None if param is None else _shortened(param, LONGEST_FIELD)
     return {"error": {"message": _shortened(message, LONGEST_MESSAGE), "type": kind, "param": field, "code": status}}
 
@@ -47,7 +50,7 @@ def _shortened(text: str, most: int) -> str:
 
 
 def error_response(status: int, body: Mapping[str, Any]) -> JSONResponse:
-    return JSONResponse(body, status_code=status, headers={"Retry-After": "1"} if status == 503 else None)
+    return JSONResponse(body, status_code=status, headers={"Retry-After": "1"} if status in RETRIED else None)
 
 
 def from_validation(model: type[BaseModel], invalid: ValidationError) -> RequestError:

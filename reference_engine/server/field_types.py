@@ -21,12 +21,11 @@ from pydantic import (
     ValidationError,
 )
 
-from reference_engine.sampling_params import SamplingParams
+from reference_engine.sampling_params import LARGEST_INTEGER, SamplingParams
 from reference_engine.server.errors import from_validation
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
-LARGEST_INTEGER = 2**63 - 1
 _ID = re.compile(r"-?[0-9]{1,18}")
 
 if TYPE_CHECKING:
@@ -76,8 +75,6 @@ def _sampling(value: Any) -> Any:
 
 def engine_value(name: str, value: Any) -> Any:
     """A sampling parameter as it came in JSON, as :class:`SamplingParams` holds it."""
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ValueError(f"{name} does not fit in 64 bits")
     if name == "stop" and isinstance(value, str):
         return (value,)
     if name == "logit_bias" and isinstance(value, Mapping):

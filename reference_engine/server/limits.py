@@ -11,6 +11,8 @@ class Limits:
 
     max_body_mb: int = 64
     """Body of a call; more is 413."""
+    head_seconds: int = 20
+    """How long the head of a request (its first line and headers) may take to arrive; longer is 408."""
     body_seconds: int = 60
     """How long a body may take to arrive; longer is 408."""
     reader_seconds: int = 60
@@ -35,9 +37,9 @@ class Limits:
     fetch_seconds: int = 10
     """How long fetching an image may take. It keeps one of the threads below busy."""
     max_calls: int = 1024
-    """Calls at once; one more is 503."""
+    """Calls at once; one more is 429."""
     max_held_mb: int = 1024
-    """Bodies and decoded pictures of all calls together; while there is more, a new call is 503."""
+    """Bodies and decoded pictures of all calls together; while there is more, a new call is 429."""
     max_batch: int = 128
     """Prompts of a call."""
     prepare_threads: int = 2

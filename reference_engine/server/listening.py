@@ -14,10 +14,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import uvicorn
+
+from reference_engine.server.connections import Connection
+from reference_engine.server.limits import Limits
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
@@ -75,15 +79,21 @@ class Listener:
         return ListenError(f"cannot listen on {self._named}: {error.strerror or error}")
 
 
+def configured(app: Any, *, drain_seconds: int, head_seconds: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=drain_seconds, ws="none",
+        http=partial(Connection, head_seconds=head_seconds),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
 def serve(
-    app: Any, listener: Listener, *, drain_seconds: int, ready: Callable[[], str], abort: Callable[[], object]
-) -> int:
+    app: Any, listener: Listener, *, drain_seconds: int, ready: Callable[[], str], abort: Callable[[], object],
+    head_seconds: float = Limits.head_seconds,
+) -> int:  # fmt: skip
     """Exit code: 0, or 130 after SIGINT. ``abort`` ends all requests that run."""
     listener.listen()
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=drain_seconds + LAST_WORDS_SECONDS,
-    )  # fmt: skip
+    config = configured(app, drain_seconds=drain_seconds + LAST_WORDS_SECONDS, head_seconds=head_seconds)
     server = _Server(config, lambda: f"assay-engine ready on {listener.url} {ready()}", drain_seconds, abort)
     server.run(sockets=[listener.socket])
     return 130 if server.ended_by == signal.SIGINT else 0

@@ -46,8 +46,11 @@ def _logprobs(side: str, ids: Sequence[int], made: Sequence[TokenLogprob | None]
 
 
 def finish_reason(answer: Answer) -> dict[str, Any]:
-    matched = {} if answer.matched is None else {"matched": answer.matched}
-    return {"type": answer.finish_reason} | matched
+    """SGLang's: what was matched beside "stop", how many tokens beside "length"."""
+    told: dict[str, Any] = {"type": answer.finish_reason}
+    if answer.finish_reason == "length":
+        return told | {"length": answer.completion_tokens}
+    return told if answer.matched is None else told | {"matched": answer.matched}
 
 
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:

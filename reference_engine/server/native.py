@@ -18,7 +18,7 @@ from typing import Any
 
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
-from reference_engine.sampling_params import SamplingParams
+from reference_engine.sampling_params import MAX_GRAMMAR, SamplingParams, grammar_of
 from reference_engine.server.chat import ChatPrompts, media_of
 from reference_engine.server.errors import error_body
 from reference_engine.server.field_types import read
@@ -71,6 +71,7 @@ def read_generate(
     arrival = time.perf_counter()
     body = read(GenerateBody, raw)
     sent = spread(body, limits.max_batch, seams.sampling_of)
+    _check_grammars([prompt.sampling for prompt in sent])
     pictures = Pictures(engine.config, limits, seams.load_image)
     prepared = [_prepare(prompt, body, engine, prompts, pictures) for prompt in sent]
     has_text = engine.codec.tokenizer is not None
@@ -211,6 +212,15 @@ def _check_lengths(prompt: Prompt, engine: ServedEngine) -> None:
     for field, ids in (("input_ids", prompt.ids or ()), ("processor_output.input_ids", given)):
         if len(ids) > most:
             raise RequestError(field, f"{len(ids)} ids; at most {most}", status=413)
+
+
+def _check_grammars(samplings: Sequence[SamplingParams]) -> None:
+    """Each may take seconds to compile; those of a call together may take no more than one."""
+    grammars = set(map(grammar_of, samplings)) - {None}
+    size = sum(len(grammar[1]) for grammar in grammars if grammar)
+    if len(grammars) > 1 and size > MAX_GRAMMAR:
+        message = f"schemas and expressions of {size} characters in one call; at most {MAX_GRAMMAR}"
+        raise RequestError("sampling_params", message, status=413)
 
 
 class GenerateCall:

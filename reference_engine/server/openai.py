@@ -212,14 +212,25 @@ class ChatCall:
         return {"assay_evidence": found if len(answers) > 1 else found[0]} if found else {}
 
     def _logprobs(self, ids: Sequence[int], logprobs: Sequence[TokenLogprob] | None) -> dict[str, Any] | None:
-        """OpenAI's list, one entry a token, the end token included; ``bytes`` are not given."""
+        """OpenAI's list, one entry a token, the end token included. ``bytes`` are those of a part of a
+        character too."""
         if logprobs is None:
             return None
         return {"content": [self._token(i, one) for i, one in zip(ids, logprobs, strict=True)]}
 
     def _token(self, token: int, one: TokenLogprob) -> dict[str, Any]:
-        top = [{"token": self._codec.name(i), "logprob": value, "bytes": None} for i, value in one.top]
-        return {"token": self._codec.name(token), "logprob": one.logprob, "bytes": None, "top_logprobs": top}
+        top = [self._named(i) | {"logprob": value} for i, value in one.top]
+        return self._named(token) | {"logprob": one.logprob, "top_logprobs": top}
+
+    def _named(self, token: int) -> dict[str, Any]:
+        return {"token": self._codec.name(token), "bytes": self._bytes(token)}
+
+    def _bytes(self, token: int) -> list[int] | None:
+        spellings = self._codec.spellings
+        if spellings is None or token >= len(spellings.of):
+            return None
+        spelled = spellings.of[token]
+        return list(spelled if isinstance(spelled, bytes) else spelled.encode())
 
 
 class UsageSoFar:

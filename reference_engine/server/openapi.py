@@ -22,7 +22,7 @@ _ERROR = {
             "required": ["message", "type", "param", "code"],
             "properties": {
                 "message": {"type": "string"},
-                "type": {"enum": ["invalid_request_error", "engine_error"]},
+                "type": {"enum": ["invalid_request_error", "rate_limit_error", "engine_error"]},
                 "param": {"type": ["string", "null"], "description": "The field, as the caller spelled it."},
                 "code": {"type": "integer", "description": "The status."},
             },
@@ -31,7 +31,10 @@ _ERROR = {
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     statuses: {"description": description, "content": {"application/json": {"schema": _ERROR}}}
-    for statuses, description in (("4XX", "What was sent is refused."), ("5XX", "The engine failed, or is busy."))
+    for statuses, description in (
+        ("4XX", "What was sent is refused; 429: for now."),
+        ("5XX", "The engine failed, or is gone."),
+    )
 }
 EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 

@@ -209,8 +209,8 @@ class ChatBody(OpenAISampling):
     """May be left out beside ``input_ids``; images are taken from them all the same."""
     tools: ToolsField = None
     """Functions that the chat template tells the model of. Calls in the answer are text like any other."""
-    tool_choice: Literal["auto"] | None = None
-    """The model decides: an answer is never forced into a call."""
+    tool_choice: Literal["auto", "none"] | None = None
+    """"auto": the model decides, an answer is never forced into a call. "none": the template is told of no tools."""
     rid: Rid | None = None
     """The request's own name, for ``/abort``, in place of one made up."""
     input_ids: Ids | None = None

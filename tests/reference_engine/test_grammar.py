@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +78,44 @@ def test_a_token_that_is_not_allowed_fails_the_grammar_and_its_row(engine: Engin
     assert (grammar.failure.field, grammar.failure.status) == ("sampling_params.regex", 500)
 
 
+def test_a_grammar_that_grows_too_complex_is_the_callers_fault(engine: Engine) -> None:
+    shape = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(600)}}
+    [answer] = engine.generate([asking("a", json_schema=json.dumps(shape))])
+    assert answer.error is not None
+    assert (answer.error.field, answer.error.status) == ("sampling_params.json_schema", 422)
+    assert "max is 2000" in answer.error.message
+    assert "\n" not in answer.error.message
+
+
+class SlowGrammars(Grammars):
+    """Whose compiler stops at ``slow`` until it is let go."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.codec, engine.geometry.eos_ids)
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def _compile(self, name: str, source: str) -> Any:
+        if source == "slow":
+            self.began.set()
+            assert self.go.wait(60)
+        return super()._compile(name, source)
+
+
+def test_a_hard_grammar_holds_nobody_up(engine: Engine) -> None:
+    """The engine's thread among them, which starts the grammars that were compiled for it."""
+    grammars = SlowGrammars(engine)
+    grammars.start(SamplingParams(regex="kept"))
+    with ThreadPoolExecutor(3) as pool:
+        slow = pool.submit(grammars.start, SamplingParams(regex="slow"))
+        try:
+            assert grammars.began.wait(60)
+            for name in ("kept", "new"):
+                assert pool.submit(grammars.start, SamplingParams(regex=name)).result(60) is not None
+        finally:
+            grammars.go.set()
+        assert slow.result(60) is not None
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_all_choices_hold_and_company_changes_nothing(engine: Engine, temperature: float) -> None:
     held = asking("held", json_schema=JSON, n=3, temperature=temperature)
@@ -134,6 +174,9 @@ def test_a_cut_answer_begins_one(engine: Engine) -> None:
         ({"json_schema": '{"type": "objec"}'}, "json_schema", "cannot be held: Invalid type: objec"),
         ({"json_schema": '{"not": {"type": "string"}}'}, "json_schema", 'Unimplemented keys: ["not"]'),
         ({"json_schema": '{"a":' * 5000 + "1" + "}" * 5000}, "json_schema", ""),
+        ({"json_schema": '{"$ref": "#"}'}, "json_schema", "cannot be held: NoExtension"),
+        ({"regex": "(a|b)?" * 3000}, "regex", "cannot be held: lexer"),
+        ({"regex": "a" * 40_000}, "regex", "is not a text of 1 to 32768"),
         ({"regex": "("}, "regex", "cannot be held"),
         ({"regex": "(" * 9000 + ")" * 9000}, "regex", "cannot be held"),
         ({"regex": "a", "json_schema": JSON}, "regex", "held to one of them"),

@@ -29,7 +29,7 @@ from reference_engine.request import TokenLogprob
 from reference_engine.sentinels import resolve_model
 from reference_engine.server.app import create_app
 from reference_engine.server.limits import Limits
-from reference_engine.server.listening import Listener
+from reference_engine.server.listening import Listener, configured
 from reference_engine.tokenizer import TextCodec
 
 LOGPROB = TokenLogprob(-0.5, ((7, -0.25), (8, -1.0)))
@@ -168,9 +168,7 @@ def served(engine: Any, limits: Limits, key: str | None = None) -> Iterator[http
     """The app on a real port, in a thread of this process."""
     with Listener("127.0.0.1", 0) as listener:
         listener.listen()
-        config = uvicorn.Config(
-            create_app(engine, limits, key), log_config=None, lifespan="on", timeout_graceful_shutdown=2
-        )
+        config = configured(create_app(engine, limits, key), drain_seconds=2, head_seconds=limits.head_seconds)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener.socket]})
         thread.start()

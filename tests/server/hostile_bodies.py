@@ -171,6 +171,11 @@ def _sampling() -> Iterator[Case]:
             yield Case(f"sampling: {name} {word}", GENERATE, raw, f"sampling_params.{name}", True)
     for name, value in {"list": [], "string": "greedy", "number": 1, "two": [{}, {}], "names": {"a" * 99: 1}}.items():
         yield Case(f"sampling: {name}", GENERATE, {"text": "a", "sampling_params": value}, refused=True)
+    for name in ("min_new_tokens", "top_k", "seed", "n"):
+        for spelled, value in {"2^63": 2**63, "-2^63-1": -(2**63) - 1, "10^400": 10**400}.items():
+            body = {"text": "a", "sampling_params": {name: value}}
+            yield Case(f"sampling: {name} of {spelled}", GENERATE, body, f"sampling_params.{name}", True)
+    yield from _grammars()
     for value in (-1, 101, 2**63, "1", True, 1.5):
         body = {"text": "a", "return_logprob": True, "top_logprobs_num": value}
         yield Case(f"top_logprobs_num: {value}", GENERATE, body, "top_logprobs_num", True)
@@ -182,6 +187,38 @@ def _sampling() -> Iterator[Case]:
     biased = {"max_new_tokens": 2, "logit_bias": {str(i): -100 for i in range(200)}, "min_new_tokens": 2}
     body = {"text": "a", "sampling_params": biased, "return_logprob": True, "top_logprobs_num": 100}
     yield Case("sampling: log-probabilities of everything", GENERATE, body)
+
+
+LOOP = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+SCHEMAS: dict[str, Any] = {
+    "of itself": {"$ref": "#"}, "in a loop": LOOP, "of nowhere": {"$ref": "#/nowhere"},
+    "elsewhere": {"$ref": "http://127.0.0.1/x"}, "of a file": {"$ref": "file:///etc/passwd"}, "odd type": {"type": 5},
+    "no type": {"type": "potato"}, "not": {"not": {}}, "false": {"allOf": [False]}, "no value": {"enum": []},
+    "of 2000 names": {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(900)}},
+    "of many shapes": {"anyOf": [{"type": "object", "properties": {f"p{i}": {"anyOf": [{"type": "integer"},
+                                                                                      {"type": "string"}]}}}
+                                 for i in range(300)]},
+    "of contradictions": {"type": "integer", "minimum": 5, "maximum": 1}, "of fractions": {"multipleOf": 1e-300},
+    "long": {"enum": ["a" * 70_000]}, "of expressions": {"type": "string", "pattern": "(a|b)?" * 2000},
+}  # fmt: skip
+EXPRESSIONS = {
+    "of options": "(a|b)?" * 3000, "of counts": "((([a-z]{1,300}){1,300}){1,300}){1,300}x", "looking back": "(a)\\1",
+    "looking ahead": "(?=a)b", "open": "(", "deep": "(" * 5000 + ")" * 5000, "long": "a" * 70_000,
+    "of many classes": "|".join(f"[\\x{{{i:x}}}-\\x{{{i + 7000:x}}}]*z{i}" for i in range(1000, 1700)),
+}  # fmt: skip
+
+
+def _grammars() -> Iterator[Case]:
+    """None may be the engine's fault (500), whether it is found before the first token or later."""
+    for name, schema in SCHEMAS.items():
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        body = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4, "response_format": form}
+        yield Case(f"schema: {name}", CHAT, body, "response_format")
+    for name, source in EXPRESSIONS.items():
+        body = {"text": "a", "sampling_params": {"max_new_tokens": 4, "regex": source}}
+        yield Case(f"expression: {name}", GENERATE, body, "sampling_params.regex")
+    many = [{"max_new_tokens": 1, "regex": f"{i}(a|b)?" * 400} for i in range(20)]
+    yield Case("expressions: 20", GENERATE, {"text": ["a"] * 20, "sampling_params": many}, "sampling_params", True)
 
 
 PARTS: dict[str, Any] = {

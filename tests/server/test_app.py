@@ -29,7 +29,7 @@ def test_a_prompt_is_answered_in_the_documented_shape(client: Client) -> None:
     meta = body["meta_info"]
     assert set(body) == {"text", "output_ids", "meta_info"}
     assert meta["prompt_tokens"] == meta["completion_tokens"] == len(body["output_ids"]) == 6
-    assert meta["finish_reason"] == {"type": "length"}
+    assert meta["finish_reason"] == {"type": "length", "length": meta["completion_tokens"]}
     assert meta["output_token_logprobs"] == [[-0.5, token, None] for token in body["output_ids"]]
     assert "evidence" not in meta
 
@@ -128,7 +128,7 @@ def test_choices_of_a_chat(client: Client) -> None:
     assert [choice["index"] for choice in whole["choices"]] == [0, 1]
     first = whole["choices"][0]["logprobs"]["content"][0]
     assert first["top_logprobs"] == [
-        {"token": name, "logprob": p, "bytes": None} for name, p in (("(", -0.25), (")", -1))
+        {"token": name, "logprob": p, "bytes": [ord(name)]} for name, p in (("(", -0.25), (")", -1))
     ]
     prompt = whole["usage"]["prompt_tokens"]
     assert whole["usage"] == {"prompt_tokens": prompt, "completion_tokens": 8, "total_tokens": prompt + 8}
@@ -273,7 +273,7 @@ def test_a_reader_that_takes_nothing_is_given_up(echo: Any, serve: Any, until: C
         content = json.dumps(body | {"return_logprob": True}).encode()
         raw.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
         until(lambda: bool(echo.batches))
-        assert client.post("/generate", json={"text": "a"}).status_code == 503
+        assert client.post("/generate", json={"text": "a"}).status_code == 429
         until(lambda: client.post("/generate", json={"text": "a"}).status_code == 200)
 
 
@@ -318,7 +318,7 @@ def test_more_calls_than_allowed_are_turned_away(echo: Any, serve: Any, until: C
         thread.start()
         until(echo.has_work)
         answer = client.post("/generate", json={"text": "second"})
-        assert answer.status_code == 503
+        assert answer.status_code == 429
         assert answer.headers["retry-after"] == "1"
         echo.go.set()
         thread.join(20)

@@ -96,7 +96,7 @@ def test_a_body_that_breaks_off_leaves_nothing(echo: Any, serve: Any, caplog: py
                 raw.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
                 time.sleep(0.05)
         answer = client.post("/generate", json={"text": "a"})
-        while answer.status_code == 503:
+        while answer.status_code == 429:
             answer = client.post("/generate", json={"text": "a"})
         assert answer.status_code == 200
     assert not caplog.records
@@ -118,7 +118,7 @@ def test_bodies_of_calls_that_wait_are_counted_and_given_back(echo: Any, serve: 
             raw.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
             until(echo.has_work)
             refused = client.post("/generate", json={"text": "a"})
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
             assert "hold 1 MB" in refused.json()["error"]["message"]
             assert client.get("/health").status_code == 200
         echo.go.set()

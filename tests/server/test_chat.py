@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from reference_engine import RequestError
-from reference_engine.server.chat import ChatPrompts, media_of
+from reference_engine.server.chat import ChatPrompts, chat_ids, media_of
 from reference_engine.server.messages import ImagePart, Message, TextPart, Tool, VideoPart, VideoUrlPart
+from reference_engine.server.protocol import ChatBody
 from reference_engine.tokenizer import TextCodec
 
 IMAGE = ImagePart.model_validate({"type": "image_url", "image_url": {"url": "data:x"}})
@@ -125,6 +126,16 @@ TOOLS_TEMPLATE = (
     "{% endfor %}{{ m.tool_call_id or '' }}<|end|>{% endfor %}"
 )
 TOOL = {"type": "function", "function": {"name": "f", "description": f"a {PAD}", "parameters": {PAD: ["<|role|>"]}}}
+
+
+def test_of_tools_that_may_not_be_called_the_template_hears_nothing(echo: Any) -> None:
+    echo.tokenizer.chat_template = TOOLS_TEMPLATE
+    prompts, hello = ChatPrompts(echo.codec), {"messages": [{"role": "user", "content": "a"}]}
+    plain, none, auto = (
+        chat_ids(ChatBody.model_validate(hello | more), prompts)
+        for more in ({}, {"tools": [TOOL], "tool_choice": "none"}, {"tools": [TOOL], "tool_choice": "auto"})
+    )
+    assert plain == none != auto
 
 
 def test_tools_and_calls_reach_the_template_and_what_is_typed_in_them_is_text(echo: Any) -> None:

@@ -93,3 +93,11 @@ def test_refusals_are_in_the_callers_words(real: httpx2.Client, body: dict[str, 
         answer = real.post(path, json=prompt | body)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
         assert says in answer.json()["error"]["message"]
+
+
+def test_grammars_of_one_call_take_no_longer_than_one_may(real: httpx2.Client) -> None:
+    held = [{"regex": f"{i}" + "a?" * 4000, "max_new_tokens": 1} for i in range(5)]
+    refused = real.post("/generate", json={"text": ["a"] * 5, "sampling_params": held})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (413, "sampling_params")
+    same = real.post("/generate", json={"text": ["a"] * 5, "sampling_params": held[:1] * 5})
+    assert same.status_code == 200
