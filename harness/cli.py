@@ -81,12 +81,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help=run, description=run.capitalize() + ".", epilog=JOB_NAMES))
     load = "put a server under load: planned arrivals, latencies, goodput, tokens by our own count"
     _add_load(commands.add_parser("load", help=load, description=load.capitalize() + "."))
+    ab = "a candidate against a baseline: regressed, not regressed, or cannot tell, at stated error rates"
+    _add_ab(commands.add_parser("ab", help=ab, description=ab.capitalize() + "."))
     commands.add_parser("serve", help="serve the reference engine over HTTP (assay serve --help)", add_help=False)
     commands.add_parser(
         "predict", help="what any engine must run for a request, without weights (assay predict --help)", add_help=False
     )
     commands.add_parser("sentinel", help="accuracy or sensitivity of the sentinel model", add_help=False)
     commands.add_parser("faults", help="the fault catalogue, and which checks see it", add_help=False)
+    commands.add_parser("ab-check", help="error rates of A/B verdicts, from recorded rounds", add_help=False)
     commands.add_parser("bench", help="speed against other engines, and of each toggle", add_help=False)
     commands.add_parser("conformance", help="the properties, put to several implementations", add_help=False)
     commands.add_parser("probe", help="a report card of any running server (assay probe URL)", add_help=False)
@@ -121,6 +124,14 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     options.add(parser)
     _add_wishes(parser)
     parser.set_defaults(command=_load)
+
+
+def _add_ab(parser: argparse.ArgumentParser) -> None:
+    from harness.load import ab_options
+
+    ab_options.add(parser)
+    _add_wishes(parser)
+    parser.set_defaults(command=_ab)
 
 
 def _add_wishes(parser: argparse.ArgumentParser) -> None:
@@ -214,6 +225,14 @@ def _load(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print_load(_console(), load_record(outcome.record))
     return outcome.code
+
+
+def _ab(arguments: argparse.Namespace) -> int:
+    from harness.load import ab_options
+
+    wishes = _wishes(argparse.Namespace(**vars(arguments), jobs=[]))
+    wishes.declared = [ab_options.asked(arguments)]
+    return _show(arguments, wishes).code
 
 
 def _show(arguments: argparse.Namespace, wishes: Wishes) -> Outcome:
@@ -343,7 +362,14 @@ def _accuracy(arguments: list[str]) -> int:
     return accuracy(arguments)
 
 
+def _ab_check(arguments: list[str]) -> int:
+    from harness.error_rates.cli import main as ab_check
+
+    return ab_check(arguments)
+
+
 DELEGATED: dict[str, Callable[[list[str]], int]] = {
+    "ab-check": _ab_check,
     "accuracy": _accuracy,
     "bench": _bench,
     "conformance": _conformance,

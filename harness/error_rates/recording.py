@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from harness.checks.performance import CPU_TIME, THROUGHPUT, Compared, Metric
+from harness.checks.performance import CPU_TIME, Compared, Metric
 from harness.error_rates.slowed import SlowedTarget
 from harness.jobs import JobContext
 from harness.jobs.performance import CACHES, Effort, Performance
@@ -38,10 +38,10 @@ class Pair:
 def record(
     file: Path, launches: int, progress: Progress, *, plan: Plan, slowed_by: float = 0.0, budget: float | None = None
 ) -> None:
-    """Append to ``file`` one line a pair. Each launch goes on until ``plan`` has decided throughput and processor time,
-    until its last look, or until ``budget`` seconds are over.
+    """Append to ``file`` one line a pair. Each launch goes on until ``plan`` has decided on processor time, until its
+    last look, or until ``budget`` seconds are over.
     """
-    metrics = (THROUGHPUT, CPU_TIME)
+    metrics = (CPU_TIME,)
     with tempfile.TemporaryDirectory() as directory, Recorder(Path(directory)) as recorder:
         for number in range(launches):
             progress.step(f"{file.stem}: launch {number + 1} of {launches}", plan.looks[-1])

@@ -6,11 +6,11 @@ setting. The coin gives it its sign, ``true_ratio`` is what the candidate really
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from harness.stats.sequential import THOROUGH, Floats, Plan, judge_pairs
+from harness.stats.sequential import THOROUGH, Finding, Floats, Plan, judge_pairs
 
 
 def heavy_tails(rng: np.random.Generator, comparisons: int, pairs: int) -> Floats:
@@ -59,19 +59,24 @@ def noise(name: str, comparisons: int, pairs: int, *, seed: int, scale: float = 
     return made * rng.choice((-1.0, 1.0), made.shape) if coin else made
 
 
-def error_rates(
+def findings(
     made: Floats, *, true_ratio: float, limit: float, plan: Plan = THOROUGH, higher_is_better: bool = True
-) -> dict[str, float]:
-    """Shares of the three outcomes, and the median and 95th percentile of the pairs taken to a decision."""
-    outcomes: list[str] = []
-    taken: list[int] = []
+) -> list[Finding]:
+    """One a comparison, had the candidate been ``true_ratio`` times the baseline."""
+    found = []
     for row in made:
         candidate = true_ratio * np.exp(row)
-        found = judge_pairs(np.ones(len(row)), candidate, limit, higher_is_better=higher_is_better, plan=plan)
-        assert found is not None
-        outcomes.append(found.outcome)
-        if found.outcome != "inconclusive":
-            taken.append(found.pairs)
-    shares = {name: outcomes.count(name) / len(outcomes) for name in ("regressed", "not_regressed", "inconclusive")}
+        one = judge_pairs(np.ones(len(row)), candidate, limit, higher_is_better=higher_is_better, plan=plan)
+        assert one is not None, f"{len(row)} pairs are too few for a look"
+        found.append(one)
+    return found
+
+
+def shares(found: Sequence[Finding]) -> dict[str, float]:
+    """Of the three outcomes; median and 95th percentile of the pairs that decisions took (NaN without any)."""
+    outcomes: list[str] = [one.outcome for one in found]
+    names = ("regressed", "not_regressed", "inconclusive")
+    taken = [one.pairs for one in found if one.outcome != "inconclusive"]
     median, late = np.percentile(taken, (50, 95)) if taken else (float("nan"), float("nan"))
-    return shares | {"pairs_median": float(median), "pairs_95": float(late)}
+    counted = {name: outcomes.count(name) / len(outcomes) for name in names}
+    return counted | {"pairs_median": float(median), "pairs_95": float(late)}

@@ -99,12 +99,18 @@ def ratio_interval(differences: Floats, alpha: float) -> Ratio:
 
 def signed_rank_interval(differences: Floats, alpha: float) -> tuple[float, float, float]:
     """Centre of symmetry of ``differences``: estimate, low, high. Infinite ends where so few cannot reject anything."""
-    first, second = np.triu_indices(len(differences))
-    means = np.sort((differences[first] + differences[second]) / 2)  # Walsh averages
+    first, second = _every_two(len(differences))
+    means = (differences[first] + differences[second]) / 2  # Walsh averages
     outside = _rejected(len(differences), alpha)
     if outside == 0:
         return float(np.median(means)), -np.inf, np.inf
-    return float(np.median(means)), float(means[outside - 1]), float(means[-outside])
+    ends = np.partition(means, (outside - 1, len(means) - outside))
+    return float(np.median(means)), float(ends[outside - 1]), float(ends[-outside])
+
+
+@lru_cache(maxsize=32)
+def _every_two(pairs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.triu_indices(pairs)
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,12 @@ import pytest
 from scipy.stats import wilcoxon
 
 from harness.stats import THOROUGH, Plan, judge_pairs, signed_rank_interval
-from harness.stats.error_rates import NOISES, error_rates, noise
+from harness.stats.error_rates import NOISES, findings, noise, shares
+from harness.stats.sequential import Floats
+
+
+def error_rates(made: Floats, *, true_ratio: float, limit: float) -> dict[str, float]:
+    return shares(findings(made, true_ratio=true_ratio, limit=limit))
 
 
 def test_the_interval_is_what_scipys_exact_test_does_not_reject() -> None:
@@ -53,14 +58,14 @@ def test_figures_that_have_no_ratio_are_refused() -> None:
 @pytest.mark.parametrize("name", sorted(NOISES))
 def test_false_regressions_are_as_rare_as_promised_even_at_the_limit(name: str) -> None:
     """At a true ratio of exactly the limit, the worst case that is no regression: at most 0.5 % each way."""
-    rates = error_rates(noise(name, 800, THOROUGH.looks[-1], seed=3), true_ratio=0.95, limit=0.95)
-    assert rates["regressed"] <= 0.005 + 3 * (0.005 * 0.995 / 800) ** 0.5
-    assert rates["not_regressed"] <= 0.005 + 3 * (0.005 * 0.995 / 800) ** 0.5
+    rates = error_rates(noise(name, 300, THOROUGH.looks[-1], seed=3), true_ratio=0.95, limit=0.95)
+    assert rates["regressed"] <= 0.005 + 3 * (0.005 * 0.995 / 300) ** 0.5
+    assert rates["not_regressed"] <= 0.005 + 3 * (0.005 * 0.995 / 300) ** 0.5
 
 
 @pytest.mark.parametrize("name", sorted(NOISES))
 def test_a_tenth_is_found_and_nothing_is_not(name: str) -> None:
-    quiet = noise(name, 300, THOROUGH.looks[-1], seed=4, scale=0.08)
+    quiet = noise(name, 100, THOROUGH.looks[-1], seed=4, scale=0.08)
     assert error_rates(quiet, true_ratio=0.90, limit=0.95)["regressed"] >= 0.95
     assert error_rates(quiet, true_ratio=1.00, limit=0.95)["regressed"] == 0.0
 
