@@ -1,4 +1,4 @@
-"""Ids to text, one at a time: the pieces joined are the bytes of all ids decoded at once, and none waits for long."""
+"""Invariant 7: pieces of text, id by id, joined are the bytes of all ids decoded at once, and none waits for long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefix keys (sglang#26116): an item's value fills its spans, both ends included, and nothing else."""
+"""Invariant 5, prefix keys (sglang#26116): an item's value fills its spans, both ends included, and nothing else."""
 
 from __future__ import annotations
 

@@ -80,6 +80,7 @@ class Engine:
         self._counts: Counter[str] = Counter()
         if config.plant is not None:
             logger.warning("fault %s is planted: answers are wrong on purpose", config.plant)
+        self.seams.alter(self)
 
     @property
     def tokenizer(self) -> Any:

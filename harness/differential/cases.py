@@ -20,7 +20,7 @@ from reference_engine import Request, SamplingParams
 from reference_engine.request import Video
 
 NEW_TOKENS = 5
-ALIKE = 64
+ALIKE = 72
 """Pictures enough that two of them have the same eight bits of any hash."""
 WORDS = (
     "Describe", "the", "digit", "of", "image !", "row", "naïve", "图像", "🙂", "<b>", "12,345 ,", "\n\n", "every",
@@ -92,6 +92,7 @@ def _pictures(rng: np.random.Generator, mark: str) -> list[Case]:
         "again": (f"{said}{mark}read", [same[2]]),
         "adjacent": (f"{mark}{mark}{words(rng)}", same[:2]),
         "adjacent-other": (f"{mark}{mark}{words(rng)}", [same[3], same[0]]),
+        "transposed": (f"{mark}{words(rng)}{mark}{words(rng)}", [noise(rng, (84, 56)), noise(rng, (56, 84))]),
         "three": (f"a{mark}{words(rng)}{mark}b{mark}{words(rng)}", apart),
         "continued": (f"{said}{mark}read{mark}{words(rng)}", [same[2], apart[0]]),
         "many": (f"{words(rng)}{mark * 7}{words(rng)}", [noise(rng, (220, 220)) for _ in range(7)]),
@@ -125,10 +126,10 @@ def _modes(rng: np.random.Generator, mark: str) -> list[Case]:
 
 
 def _alike(rng: np.random.Generator, mark: str) -> list[Case]:
-    """Many pictures of one size, half of them after the same long text, all before the same."""
+    """Many pictures of one size, three of four after the same long text, all before the same."""
     one = SamplingParams(max_new_tokens=1)
     before, after = words(rng, 12), words(rng, 8)
-    texts = [words(rng) if i % 2 else before for i in range(ALIKE)]
+    texts = [words(rng) if i % 4 == 3 else before for i in range(ALIKE)]
     return [
         Case(f"alike-{i}", _fixed(text=f"{text}{mark}{after}", images=[noise(rng, (56, 56))]), one, "alike")
         for i, text in enumerate(texts)
@@ -154,6 +155,7 @@ def _options(rng: np.random.Generator, pictures: Sequence[Case]) -> list[Case]:
         "punctuated": replace(shaped, regex="[a-z]( [.,!?][a-z]){3}"),
         "stopped-inside": replace(shaped, regex="x1y2z3x1y2z3", stop=("z3y", "2z3x1")),
         "choices": replace(drawn, n=3),
+        "choices-of-bytes": replace(drawn, n=3, logit_bias=dict.fromkeys(range(94, 256), 40.0), max_new_tokens=12),
         "biased": replace(base, logit_bias={int(rng.integers(5, 900)): 30.0}),
         "longer": replace(base, max_new_tokens=4 * NEW_TOKENS),
         "ends": replace(base, stop_token_ids=tuple(range(0, 1000, 3)), max_new_tokens=12),
@@ -164,7 +166,7 @@ def _options(rng: np.random.Generator, pictures: Sequence[Case]) -> list[Case]:
     ]
     if pictures:
         made += [replace(pictures[0], name="image-drawn", sampling=options["drawn"])]
-        made += [replace(pictures[5], name="image-longer", sampling=options["longer"])]
+        made += [replace(pictures[6], name="image-longer", sampling=options["longer"])]
     return made
 
 

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.differential.bench import Bench
 from harness.differential.cases import Case
 from harness.differential.check import Check
+from harness.differential.event_loop import LOOP_CHECK
 from harness.differential.running import ask_all
 from reference_engine import Engine
 
@@ -205,4 +206,5 @@ COSTS = (
     Check("work of a token is bounded", (18,), work_of_a_token_is_bounded),
     Check("read-backs are bounded", (18,), read_backs_are_bounded),
     Check("submitting costs nothing", (18,), submitting_costs_nothing),
+    LOOP_CHECK,
 )

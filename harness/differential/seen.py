@@ -51,6 +51,11 @@ class Seen:
     def ok(self) -> bool:
         return self.status == 200
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every engine that is right must pick these ids."""
+        return all(len(picks) == 1 for choice in self.choices for picks in choice.open)
+
 
 def difference(a: Seen, b: Seen) -> str | None:
     """Between answers, never evidence: the first thing in which ``b`` is not ``a``."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from harness.differential.bench import Bench
 from harness.differential.check import Check
 from harness.differential.running import ask_all
 from harness.differential.seen import difference
 from reference_engine import Engine
+from reference_engine.block_pool import BlockLeak
+from reference_engine.encoder_cache import Entry
+from reference_engine.vision import EncodedItem
 
 Finds = Iterator[str]
 STORMS = 3
+TURNS = 300
 BLOCK = 4
 CHUNKS = (0, 7, 60, 90, 120)
 
@@ -48,7 +53,32 @@ def storms_pass(bench: Bench) -> Finds:
                 yield f"{case.name} in storm {storm}: {found}"
 
 
+def pinned_rows_stay(bench: Bench) -> Finds:
+    """Rows taken and given back in any order: what somebody holds is there, what is kept fits, and the books agree."""
+    cases = bench.cases("alike")[:24]
+    if not cases:
+        return
+    items = [bench.engine().prepare(case.request()).items[0] for case in cases]
+    rows = sum(end - start + 1 for start, end in items[0].spans)
+    cache, rng = bench.engine(encoder_rows=8 * rows).scheduler.rows, np.random.default_rng(bench.oracle.seed)
+    held: list[Entry] = []
+    for turn in range(TURNS):
+        item = items[int(rng.integers(len(items)))]
+        if held and (rng.random() < 0.4 or not cache.fits([item], "holder")):
+            cache.unpin([held.pop(int(rng.integers(len(held))))])
+        else:
+            held.append(cache.pin(item, "holder")[0])
+            cache.fill(held[-1], EncodedItem(torch.zeros(rows, 1), None, [rows], 1))
+        try:
+            cache.check(held)
+        except BlockLeak as leak:
+            yield f"after {turn + 1} turns, {len(held)} held: {leak}"
+            return
+    cache.unpin(held)
+
+
 STORM_CHECKS = (
     Check("many pictures are told apart", (4, 5), many_pictures_are_told_apart),
     Check("storms pass", (4, 11, 13, 14), storms_pass),
+    Check("pinned rows stay", (13, 14), pinned_rows_stay),
 )

@@ -25,7 +25,9 @@ TOGETHER = 8
 
 
 class Wire:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pid: int | None = None) -> None:
+        """``pid`` is the server's process, where it is one of ours."""
+        self.pid = pid
         self._client = httpx2.Client(base_url=url, timeout=SECONDS, trust_env=False)
 
     def close(self) -> None:

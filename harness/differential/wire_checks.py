@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.differential.bench import FORMED
+from harness.differential.bench import FORMED, Oracle
+from harness.differential.canary import Canary
 from harness.differential.cases import Case
-from harness.differential.seen import Seen, difference
+from harness.differential.seen import TOLERANCE, Seen, difference, leave_open
 from harness.differential.wire import Wire, body_of, data_uri
 
 Finds = Iterator[str]
@@ -25,16 +26,19 @@ class WireOracle:
     """Bodies of other endpoints and shapes, by name."""
 
     @classmethod
-    def of(cls, wire: Wire, cases: Iterable[Case]) -> WireOracle:
-        known = tuple(cases)
-        answers = {case.name: wire.ask(case) for case in known}
-        return cls(known, answers, {name: _told(wire.post(*call)) for name, call in calls_of(known).items()})
+    def of(cls, wire: Wire, inside: Oracle) -> WireOracle:
+        """``inside`` is the same engine in this process, which knows what is open (see :mod:`open_picks`)."""
+        known = tuple(inside.cases)
+        answers = {case.name: leave_open(wire.ask(case), inside.plain[case.name]) for case in known}
+        calls = {name: _told(wire.post(*call)) for name, call in calls_of(known, answers).items()}
+        return cls(known, answers, calls)
 
 
 class WireBench:
-    def __init__(self, wire: Wire, oracle: WireOracle) -> None:
+    def __init__(self, wire: Wire, oracle: WireOracle, canary: Canary) -> None:
         self.wire = wire
         self.oracle = oracle
+        self.canary = canary
 
     def cases(self, group: str = "plain") -> list[Case]:
         return [case for case in self.oracle.cases if case.group == group]
@@ -42,7 +46,7 @@ class WireBench:
     @cached_property
     def first(self) -> dict[str, Seen]:
         """Each plain case by itself, for the first time."""
-        return {case.name: self.wire.ask(case) for case in self.cases()}
+        return {case.name: leave_open(self.wire.ask(case), self.oracle.answers[case.name]) for case in self.cases()}
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,15 @@ class WireCheck:
     find: Callable[[WireBench], Iterable[str]]
 
 
-def calls_of(cases: Iterable[Case]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Calls of other shapes: several prompts at once, ids that come back, chats."""
+def calls_of(cases: Iterable[Case], answers: Mapping[str, Seen]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Calls of other shapes: several prompts at once, ids that come back, chats. Those whose ``answers`` have nothing
+    open are asked at once."""
     known = {case.name: case for case in cases}
-    texts = [case for name, case in known.items() if name.startswith("option-") and case.sampling.n == 1]
+    texts = [
+        case
+        for name, case in known.items()
+        if name.startswith("option-") and case.sampling.n == 1 and answers[name].is_settled
+    ]
     made: dict[str, tuple[str, dict[str, Any]]] = {}
     bodies = [body_of(case) for case in texts]
     made["several prompts"] = (
@@ -91,11 +100,12 @@ def _chats(first: str, second: str) -> dict[str, tuple[str, dict[str, Any]]]:
     }  # fmt: skip
 
 
+MISSING = "(nothing)"
 CHANGING = ("id", "created", "e2e_latency")
 
 
 def _told(answer: tuple[int, Any]) -> tuple[int, Any]:
-    """Without what differs from call to call; numbers as they are written to four places."""
+    """Without what differs from call to call."""
     return answer[0], _plain(answer[1])
 
 
@@ -104,7 +114,7 @@ def _plain(value: Any) -> Any:
         return {name: _plain(one) for name, one in value.items() if name not in CHANGING}
     if isinstance(value, list):
         return [_plain(one) for one in value]
-    return round(value, 2) if isinstance(value, float) else value
+    return value
 
 
 def first_as_the_oracle(bench: WireBench) -> Finds:
@@ -113,22 +123,21 @@ def first_as_the_oracle(bench: WireBench) -> Finds:
 
 def calls_as_the_oracle(bench: WireBench) -> Finds:
     """Other shapes: fields that are there, ids that come back, prompts in a list, chats."""
-    for name, call in calls_of(bench.oracle.cases).items():
-        got, expected = _told(bench.wire.post(*call)), bench.oracle.calls[name]
-        if got != expected:
-            yield f"{name}: {_first_difference(expected, got)}"
+    for name, call in calls_of(bench.oracle.cases, bench.oracle.answers).items():
+        found = _first_difference(bench.oracle.calls[name], _told(bench.wire.post(*call)))
+        if found is not None:
+            yield f"{name}: {found}"
 
 
-def _first_difference(a: Any, b: Any, where: str = "") -> str:
+def _first_difference(a: Any, b: Any, where: str = "") -> str | None:
+    pairs: Iterable[tuple[Any, Any, str]] = ()
     if isinstance(a, dict) and isinstance(b, dict):
-        for name in a.keys() | b.keys():
-            if a.get(name, ...) != b.get(name, ...):
-                return _first_difference(a.get(name, "(nothing)"), b.get(name, "(nothing)"), f"{where}.{name}")
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        for i, (one, other) in enumerate(zip(a, b, strict=True)):
-            if one != other:
-                return _first_difference(one, other, f"{where}[{i}]")
-    return f"{where or 'answer'} is {str(b)[:160]}, not {str(a)[:160]}"
+        pairs = ((a.get(name, MISSING), b.get(name, MISSING), f"{where}.{name}") for name in a.keys() | b.keys())
+    elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        pairs = ((one, other, f"{where}[{i}]") for i, (one, other) in enumerate(zip(a, b, strict=True)))
+    elif a != b and not (isinstance(a, float) and isinstance(b, float) and abs(a - b) <= TOLERANCE * max(1, abs(a))):
+        return f"{where or 'answer'} is {str(b)[:160]}, not {str(a)[:160]}"
+    return next((found for pair in pairs if (found := _first_difference(*pair)) is not None), None)
 
 
 def again_as_first(bench: WireBench) -> Finds:
@@ -177,6 +186,33 @@ def idle_when_done(bench: WireBench) -> Finds:
     yield from (f"{name} is {value} with nothing running" for name, value in bench.wire.gauges().items() if value)
 
 
+def many_pictures_are_told_apart(bench: WireBench) -> Finds:
+    """One after the other, whatever is kept: no picture is taken for another one."""
+    for case in bench.cases("alike"):
+        yield from _compare(bench.oracle.answers, {case.name: bench.wire.ask(case)}, "after others")
+
+
+def fetches_only_what_it_may(bench: WireBench) -> Finds:
+    """A picture is fetched from the host that was allowed, and from no other, however its name is come by."""
+    pictured = next((case for case in bench.cases() if case.name == "one"), None)
+    if pictured is None:
+        return
+    canary = bench.canary
+    urls = {
+        "allowed": f"{canary.door}/picture",
+        "inside": f"{canary.inside}/named",
+        "led on": f"{canary.door}/elsewhere",
+    }
+    for said, url in urls.items():
+        status, body = bench.wire.post("/generate", body_of(pictured) | {"image_data": [f"http://{url}"]})
+        if canary.visits:
+            yield f"{said}: a server that it may not ask was asked for {canary.visits}"
+        if said == "allowed" and status != 200:
+            yield f"{said}: status {status}, {str(body)[:160]}"
+        elif said != "allowed" and not 400 <= status < 500:
+            yield f"{said}: status {status}"
+
+
 def _compare(expected: dict[str, Seen], got: dict[str, Seen], how: str) -> Finds:
     for name, seen in got.items():
         found = difference(expected[name], seen)
@@ -190,6 +226,8 @@ WIRE_CHECKS = (
     WireCheck("refused, and alive", (1, 3, 16, 17), refused_and_alive),
     WireCheck("other calls = oracle's", (6, 7, 8, 9, 16), calls_as_the_oracle),
     WireCheck("again = first", (4, 5, 11), again_as_first),
+    WireCheck("fetches only what it may", (17,), fetches_only_what_it_may),
+    WireCheck("many pictures are told apart", (4, 5), many_pictures_are_told_apart),
     WireCheck("together = alone", (2, 10, 11, 14, 15, 17), together_as_alone),
     WireCheck("streams add up", (7,), streams_add_up),
     WireCheck("idle when done", (13, 14), idle_when_done),

@@ -15,7 +15,8 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.verdict import PASSED
 
-SUITES = ("properties", "differential", "benchmark", "e2e")
+SUITES = ("differential", "benchmark", "properties", "e2e")
+"""In the order in which they run: what sees most at once comes first."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("faults", nargs="*", metavar="ID", help="faults to plant, one at a time")
+    parser.add_argument("faults", nargs="*", metavar="ID", help="one planted at a time; yours as module:name")
     parser.add_argument("--family", action="append", default=[], metavar="F", help="all of a family, as F1; repeatable")
     parser.add_argument("--all", action="store_true", help="all of the catalogue")
     parser.add_argument(
@@ -53,11 +54,20 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", default=[], metavar="NAME", help="checkpoints (default: one a family)"
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of the faults chosen, each Nth: a sample")
-    parser.add_argument("--quick", action="store_true", help="one red check is enough for a fault")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a fault where it says it acts, until it is seen inside and outside",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every workload (default: 0)")
     parser.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="processes (default: %(default)s)"
-    )
+        "--workers",
+        "--jobs",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="processes (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("assay-runs/faults"), help="results; an unfinished run goes on"
     )
@@ -85,16 +95,18 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from reference_engine.faults import FAULTS, read_reports
+    from reference_engine.errors import ConfigError
+    from reference_engine.faults import find_fault, read_reports
 
     reports = read_reports()
     name = reports.merged.get(options.fault, options.fault)
     if name in reports.unplanted:
         sys.stdout.write(f"{name} is not planted: {reports.unplanted[name]}\n")
         return PASSED
-    if name not in FAULTS:
-        raise UsageError(f"unknown fault {name!r}; assay faults list names them all")
-    fault = FAULTS[name]
+    try:
+        fault = find_fault(name)
+    except ConfigError as error:
+        raise UsageError(f"{error}; assay faults list names them all") from error
     told = {
         "fault": f"{fault.id}" + (f" (for {options.fault}, of the same mechanism)" if name != options.fault else ""),
         "reported": fault.reference,

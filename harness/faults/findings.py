@@ -25,7 +25,7 @@ class Finding:
     """The first thing that was wrong; empty for a check that passed."""
     seconds: float
     """Of the job, to the moment in which the check was red, or had passed: processor time, which no busy machine
-    lengthens; over HTTP, time by the clock."""
+    lengthens; over HTTP, that of client and server."""
 
 
 @dataclass(frozen=True)

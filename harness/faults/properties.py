@@ -38,13 +38,13 @@ def load() -> None:
     settings.load_profile(before)
 
 
-def run(fault: str | None, *, thorough: bool) -> Iterator[Tested]:
+def run(fault: str | None) -> Iterator[Tested]:
     """Every property, as it ended. Skipped ones are left out."""
     reports = _Reports()
     arguments = [
         "-q", "-c", os.devnull, "--rootdir", _package(), "--import-mode=importlib", "-p", "no:cacheprovider",
         "-p", "no:benchmark", "--hypothesis-profile", PROFILE, *(["--plant", fault] if fault else []),
-        *([] if thorough else ["-x"]), *(["-n0"] if importlib.util.find_spec("xdist") else []), *_files(),
+        *(["-n0"] if importlib.util.find_spec("xdist") else []), *_files(),
     ]  # fmt: skip
     code = pytest.main(arguments, plugins=[reports])
     if code not in (0, 1) or not reports.tested:

@@ -18,10 +18,11 @@ import torch
 from harness.errors import UsageError
 from harness.faults.findings import CLEAN, Done, Finding, Journal
 from harness.faults.forking import Ended, run_forked
-from harness.faults.matrix import Matrix, markdown, page
+from harness.faults.matrix import OUTSIDE, Matrix, is_own, markdown, page
 from harness.faults.suites import Suite, make_suites
 from harness.verdict import FAILED, PASSED
-from reference_engine.faults import FAULTS, read_reports
+from reference_engine.errors import ConfigError
+from reference_engine.faults import FAULTS, find_fault, read_reports
 
 Say = Callable[[str], object]
 
@@ -87,26 +88,42 @@ def choose(wishes: Wishes) -> list[str]:
             raise UsageError(f"unknown family {family!r}; there are F1 to F10")
         chosen += own
     for name in wishes.faults:
-        known = merged.get(name, name)
-        if known not in FAULTS:
-            raise UsageError(f"unknown fault {name!r}; assay faults list names them all")
-        chosen.append(known)
+        try:
+            chosen.append(find_fault(merged.get(name, name)).id)
+        except ConfigError as error:
+            raise UsageError(f"{error}; assay faults list names them all") from error
     return list(dict.fromkeys(chosen))[:: wishes.every]
 
 
 def _run_all(jobs: list[Job], suites: dict[str, Suite], journal: Journal, wishes: Wishes, say: Say) -> None:
-    work = partial(_findings, suites=suites, thorough=not wishes.quick)
-    for number, ended in enumerate(run_forked(jobs, work, wishes.workers), 1):
-        job = ended.job
-        findings = ended.items + _trouble(ended)
-        journal.add([*findings, Done(job.fault, job.suite, round(ended.seconds, 2), job.seed)])
-        red = [one for one in findings if one.red]
-        first = f": {red[0].check}, {red[0].message[:90]}" if red else ""
-        say(f"{number:>4}/{len(jobs)} {job.fault:<24} {job.suite:<12} {len(red):>3} red {ended.seconds:6.1f} s{first}")
+    """All of one suite after all of another, the likeliest first. With ``quick``, what was seen from inside already is
+    asked of no other suite but those that judge from outside."""
+    found = journal.read()[0]
+    number, seen = 0, {one.fault for one in found if one.red and one.suite != OUTSIDE and is_own(one)}
+    work = partial(_findings, suites=suites, quick=wishes.quick)
+    for suite in suites:
+        left = [job for job in jobs if job.suite == suite and not _is_settled(job, seen, wishes)]
+        number += sum(job.suite == suite for job in jobs) - len(left)
+        for ended in run_forked(left, work, wishes.workers):
+            number += 1
+            job, findings = ended.job, ended.items + _trouble(ended)
+            journal.add([*findings, Done(job.fault, job.suite, round(ended.seconds, 2), job.seed)])
+            red = [one for one in findings if one.red]
+            seen |= {job.fault} if suite != OUTSIDE and any(is_own(one) for one in red) else set()
+            first = f": {red[0].check}, {red[0].message[:90]}" if red else ""
+            say(f"{number:>4}/{len(jobs)} {job.fault:<24} {suite:<12} {len(red):>3} red {ended.seconds:6.1f} s{first}")
 
 
-def _findings(job: Job, suites: dict[str, Suite], thorough: bool) -> Iterator[Finding]:
-    return suites[job.suite].findings(job.fault, thorough=thorough)
+def _is_settled(job: Job, seen: set[str], wishes: Wishes) -> bool:
+    return wishes.quick and job.fault in seen and job.suite != OUTSIDE
+
+
+def _findings(job: Job, suites: dict[str, Suite], quick: bool) -> Iterator[Finding]:
+    """With ``quick``, up to the first check of the fault's own invariant that is red."""
+    for finding in suites[job.suite].findings(job.fault, quick=quick):
+        yield finding
+        if quick and finding.red and is_own(finding):
+            return
 
 
 def _trouble(ended: Ended[Job, Finding]) -> list[Finding]:
@@ -122,7 +139,8 @@ def _trouble(ended: Ended[Job, Finding]) -> list[Finding]:
 def conclude(wishes: Wishes, journal: Journal, say: Say) -> int:
     """Write the matrix; the exit code."""
     findings, _ = journal.read()
-    matrix = Matrix.of(findings, FAULTS, read_reports())
+    others = {one.fault for one in findings} - {*FAULTS, CLEAN}
+    matrix = Matrix.of(findings, FAULTS | {name: find_fault(name) for name in sorted(others)}, read_reports())
     command = shlex.join(["assay", *sys.argv[1:]]) if Path(sys.argv[0]).name == "assay" else "assay faults run"
     machine = f"{platform.machine()}, {torch.get_num_threads()} thread a process, torch {torch.__version__}"
     (wishes.out / "faults.md").write_text(markdown(matrix, command, machine), encoding="utf-8")

@@ -8,15 +8,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-from harness.differential.cases import make_cases
+import psutil
+
+from harness.differential.bench import POOL, Oracle
+from harness.differential.canary import HOST, Canary
 from harness.differential.models import Model
 from harness.differential.wire import Wire
 from harness.differential.wire_checks import WIRE_CHECKS, WireBench, WireCheck, WireOracle
 from harness.errors import JobError
+from harness.faults.acting import CHUNKS, checkpoints_of, settings_of
 from harness.faults.findings import CLEAN, Finding
 from harness.faults.forking import OutOfTime
 from reference_engine import Engine, EngineConfig
@@ -27,14 +32,23 @@ from reference_engine.server.listening import Listener, serve
 SECONDS_TO_READY = 60.0
 
 
+OTHERS: tuple[Mapping[str, Any], ...] = (
+    CHUNKS, {"encoder_cache": False, "prefix_cache": False, "cuda_graph": True},
+)  # fmt: skip
+"""Settings that the first checkpoint is served with once more."""
+
+
 @contextmanager
-def served(model: Model, plant: str | None) -> Iterator[Wire]:
+def served(
+    model: Model, plant: str | None, limits: Limits | None = None, settings: Mapping[str, Any] | None = None
+) -> Iterator[Wire]:
     """A server, ready; ended whatever happens."""
     with Listener("127.0.0.1", 0) as listener:
         pid = os.fork()
         if not pid:
-            _serve(listener, EngineConfig(model=model.name, num_blocks=512, plant=plant))
-    wire = Wire(listener.url)
+            config = EngineConfig(model=model.name, plant=plant, **{"num_blocks": POOL} | dict(settings or {}))
+            _serve(listener, config, limits or Limits())
+    wire = Wire(listener.url, pid)
     try:
         _wait_ready(wire, pid)
         yield wire
@@ -45,12 +59,12 @@ def served(model: Model, plant: str | None) -> Iterator[Wire]:
             os.waitpid(pid, 0)
 
 
-def _serve(listener: Listener, config: EngineConfig) -> None:
+def _serve(listener: Listener, config: EngineConfig, limits: Limits) -> None:
     """Never returns: what comes after belongs to the process that this one was forked from."""
     code = 1
     try:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        app = create_app(Engine(config), Limits())
+        app = create_app(Engine(config), limits)
         code = serve(app, listener, drain_seconds=1, ready=lambda: "", abort=app.state.abort_all)
     finally:
         sys.stderr.flush()
@@ -75,25 +89,43 @@ class Served:
     def load(self, seed: int) -> None:
         for model in self.models:
             with served(model, None) as wire:
-                self.oracles[model.name] = WireOracle.of(wire, make_cases(model, seed))
+                self.oracles[model.name] = WireOracle.of(wire, Oracle.of(model, seed))
 
-    def findings(self, fault: str, *, thorough: bool) -> Iterator[Finding]:
-        """Checkpoint by checkpoint, until something is red."""
-        began, red = time.monotonic(), False
-        for model in self.models:
-            with served(model, None if fault == CLEAN else fault) as wire:
-                bench = WireBench(wire, self.oracles[model.name])
-                for check in self.checks:
-                    message = _first(check, bench)
-                    red |= message is not None
-                    yield Finding(
-                        fault, self.name, check.name, model.name, check.invariants, message is not None,
-                        (message or "")[:600], round(time.monotonic() - began, 3),
-                    )  # fmt: skip
-                    if red and not thorough:
-                        return
-            if red and fault != CLEAN:
-                return
+    def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
+        """Server by server, until something is red."""
+        earlier, plant = 0.0, None if fault == CLEAN else fault
+        with closing(Canary()) as canary:
+            limits = Limits(media_hosts=canary.door, media_networks=f"{HOST}/32")
+            for model, settings in self._stands(fault, quick=quick):
+                red = False
+                with served(model, plant, limits, settings) as wire:
+                    bench = WireBench(wire, self.oracles[model.name], canary)
+                    where = " ".join([model.name, *(f"{name}={value}" for name, value in settings.items())])
+                    for check in self.checks:
+                        message = _first(check, bench)
+                        red |= message is not None
+                        yield Finding(
+                            fault, self.name, check.name, where, check.invariants, message is not None,
+                            (message or "")[:600], round(earlier + time.process_time() + _processor_time(wire.pid), 3),
+                        )  # fmt: skip
+                    earlier += _processor_time(wire.pid)
+                if red and fault != CLEAN:
+                    return
+
+    def _stands(self, fault: str, *, quick: bool) -> Iterator[tuple[Model, Mapping[str, Any]]]:
+        if quick:
+            yield from ((model, settings_of(fault)) for model in checkpoints_of(fault, self.models))
+            return
+        yield from ((model, {}) for model in self.models)
+        yield from ((self.models[0], settings) for settings in OTHERS)
+
+
+def _processor_time(pid: int | None) -> float:
+    """Seconds that a process has used, 0 for one that is gone."""
+    with suppress(psutil.Error):
+        used = psutil.Process(pid).cpu_times()
+        return float(used.user + used.system)
+    return 0.0
 
 
 def _first(check: WireCheck, bench: WireBench) -> str | None:

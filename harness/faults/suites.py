@@ -15,8 +15,10 @@ from harness.differential.checks import CHECKS
 from harness.differential.costs import COSTS
 from harness.differential.models import Model, find_models
 from harness.faults import properties
+from harness.faults.acting import checkpoints_of
 from harness.faults.findings import CLEAN, Finding
 from harness.faults.forking import OutOfTime
+from harness.faults.matrix import OUTSIDE
 from harness.faults.served import Served
 
 FIRST = 2
@@ -29,8 +31,8 @@ class Suite(Protocol):
     def load(self, seed: int) -> None:
         """Everything that is the same for all faults; in the process that jobs are forked from."""
 
-    def findings(self, fault: str, *, thorough: bool) -> Iterator[Finding]:
-        """Of every check. Without ``thorough`` it may end with the first that is red."""
+    def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
+        """Of every check; with ``quick`` only where the fault says that it acts."""
 
 
 @dataclass
@@ -47,9 +49,10 @@ class InProcess:
     def load(self, seed: int) -> None:
         self.oracles = {model.name: Oracle.of(model, seed) for model in self.models}
 
-    def findings(self, fault: str, *, thorough: bool) -> Iterator[Finding]:
+    def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         began = time.process_time()
-        benches = [Bench(self.oracles[model.name], None if fault == CLEAN else fault) for model in self.models]
+        models = checkpoints_of(fault, self.models) if quick else self.models
+        benches = [Bench(self.oracles[model.name], None if fault == CLEAN else fault) for model in models]
         reds: list[Bench] = []
         for checks in (self.checks[:FIRST], self.checks[FIRST:]):
             for bench in reds[:1] or benches:
@@ -61,8 +64,6 @@ class InProcess:
                     )  # fmt: skip
                     if message is not None:
                         reds.append(bench)
-                        if not thorough:
-                            return
                 if reds and fault != CLEAN:
                     break
 
@@ -84,9 +85,9 @@ class Properties:
     def load(self, seed: int) -> None:
         properties.load()
 
-    def findings(self, fault: str, *, thorough: bool) -> Iterator[Finding]:
+    def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         began = time.process_time()
-        for seen in properties.run(None if fault == CLEAN else fault, thorough=thorough):
+        for seen in properties.run(None if fault == CLEAN else fault):
             yield Finding(
                 fault, self.name, seen.test, "", seen.invariants, seen.message is not None, (seen.message or "")[:600],
                 round(seen.at - began, 3),
@@ -100,5 +101,5 @@ def make_suites(models: tuple[str, ...] = ()) -> Mapping[str, Suite]:
         "properties": Properties(),
         "differential": InProcess("differential", CHECKS, chosen),
         "benchmark": InProcess("benchmark", COSTS, chosen[:1]),
-        "e2e": Served(chosen[:1]),
+        OUTSIDE: Served(chosen),
     }

@@ -8,6 +8,7 @@ True
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from importlib import import_module
 
 from reference_engine.errors import ConfigError
 from reference_engine.faults import (
@@ -15,6 +16,7 @@ from reference_engine.faults import (
     detokenizing,
     encoder_cache,
     encoding,
+    fetching,
     pictures,
     placeholders,
     positions,
@@ -50,18 +52,42 @@ FAULTS: dict[str, Fault] = {
         detokenizing,
         answers,
         serving,
+        fetching,
     )
     for fault in module.FAULTS
 }
 
-__all__ = ["CLEAN", "FAULTS", "Fault", "Reports", "Seams", "plant", "read_reports"]
+__all__ = ["CLEAN", "FAULTS", "Fault", "Reports", "Seams", "find_fault", "plant", "read_reports"]
+
+
+def find_fault(fault_id: str) -> Fault:
+    """Of the catalogue, or ``module:name``: a :class:`Fault`, or a function that changes an engine once it is built.
+
+    Raises :class:`ConfigError` for what is neither. The first line of such a function's docstring is
+    ``NUMBER: what it does``, with the number of the invariant that it breaks.
+    """
+    if fault_id in FAULTS:
+        return FAULTS[fault_id]
+    if ":" not in fault_id:
+        raise ConfigError(f"plant: unknown fault {fault_id!r}; known: {', '.join(sorted(FAULTS))}; or module:name")
+    module, _, name = fault_id.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"plant: {fault_id!r} cannot be had: {error}; is its folder in PYTHONPATH?") from None
+    if isinstance(found, Fault):
+        return replace(found, id=fault_id)
+    told = (getattr(found, "__doc__", None) or "").strip().splitlines()[:1]
+    number, _, summary = told[0].partition(":") if told else ("", "", "")
+    if not callable(found) or not number.isdigit():
+        raise ConfigError(f"plant: {fault_id!r} is no Fault, and no function whose docstring begins with NUMBER: TEXT")
+    return Fault(fault_id, "its author", summary.strip(), f"{number}: said by its author", {"alter": found})
 
 
 def plant(fault_id: str | None) -> Seams:
     """The seams with one fault in place; the clean ones for None."""
     if fault_id is None:
         return CLEAN
-    if fault_id not in FAULTS:
-        raise ConfigError(f"plant: unknown fault {fault_id!r}; known: {', '.join(sorted(FAULTS))}")
+    fault = find_fault(fault_id)
     names = {f.name for f in fields(Seams)}  # a fault of the server replaces functions there
-    return replace(CLEAN, **{name: wrong for name, wrong in FAULTS[fault_id].replaces.items() if name in names})
+    return replace(CLEAN, **{name: wrong for name, wrong in fault.replaces.items() if name in names})

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+BOOKS_AND_COSTS = (13, 18)
+"""Invariants that no single answer breaks."""
 LIST = Path(__file__).with_name("catalogue.toml")
 
 
@@ -37,6 +39,11 @@ class Fault:
     @property
     def invariant_number(self) -> int:
         return int(self.invariant.partition(":")[0])
+
+    @property
+    def shows_outside(self) -> bool:
+        """Whether an answer may show it: books and costs are looked at from inside."""
+        return self.invariant_number not in BOOKS_AND_COSTS
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from reference_engine.errors import RequestError
 from reference_engine.faults.catalogue import Fault
+from reference_engine.faults.sizes import let_errors_escape
 from reference_engine.multimodal import images as clean
 from reference_engine.multimodal.family import Family
 from reference_engine.multimodal.placeholders import Modality
@@ -17,6 +18,7 @@ from reference_engine.request import Video
 
 STAYS_UP = "17: any input gives 2xx or 4xx and the server stays up"
 PATCH = 14
+CHANNELS = 3
 
 
 def as_stored(image: Image.Image, **options: Any) -> Image.Image:
@@ -59,6 +61,14 @@ def resampled(medium: Medium) -> Image.Image | Video:
     return image if isinstance(image, Video) else image.point([value & ~3 for value in range(256)] * 3)
 
 
+def channels_as_they_are(medium: Medium) -> Image.Image | Video:
+    """The encoder's first product is made for three channels, whatever comes."""
+    image = medium.item
+    if isinstance(image, Image.Image) and len(image.getbands()) != CHANNELS:
+        raise RuntimeError(f"the patches have {len(image.getbands())} channels, the encoder takes {CHANNELS}")
+    return image
+
+
 def everything_is_served(family: Family, modality: Modality) -> bool:
     return True
 
@@ -75,8 +85,9 @@ FAULTS = (
         "an image has an orientation tag",
     ),
     Fault(
-        "F7-03", "sglang#26751", "images are not converted to RGB", STAYS_UP, {"load_image": in_its_own_mode},
-        "an image is gray, has a palette, or alpha",
+        "F7-03", "sglang#26751", "images are not converted to RGB, and the encoder ends the call", STAYS_UP,
+        {"load_image": in_its_own_mode, "to_processor": channels_as_they_are},
+        "an image is gray, has a palette, or alpha", analogue=True,
     ),
     Fault(
         "F7-09", "Rapid-MLX#739", "an image smaller than a patch is answered without a look at it",
@@ -93,7 +104,8 @@ FAULTS = (
         {"load_image": decode_then_check}, "a small file says that it has very many pixels",
     ),
     Fault(
-        "F9-17", "llama.cpp#23331", "an image is taken by a model of text alone", STAYS_UP,
-        {"is_served": everything_is_served}, "an image is sent to a model of text", families="text",
+        "F9-17", "llama.cpp#23331", "an image for a model of text alone is laid out before anybody looks", STAYS_UP,
+        {"is_served": everything_is_served, "lay_out": let_errors_escape}, "an image is sent to a model of text",
+        families="text", analogue=True,
     ),
 )  # fmt: skip

@@ -26,10 +26,16 @@ from reference_engine.multimodal import content_key, images, mrope, placeholders
 Part = TypeVar("Part")
 
 
+def as_built(engine: Any) -> None:
+    """An engine stays what it was built as."""
+
+
 @dataclass(frozen=True)
 class Seams:
     """Each field has the signature of the function it defaults to."""
 
+    alter: Callable[[Any], None] = as_built
+    """What a fault that has no seam of its own does to the whole engine, once it is built."""
     # a prompt, from its request
     load_image: Callable[..., Any] = images.load_image
     is_served: Callable[..., bool] = prompt.is_served

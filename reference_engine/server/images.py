@@ -25,11 +25,12 @@ class Pictures:
     """Reads the images and frames of one call. All of them together may have so many pixels, too."""
 
     def __init__(
-        self, config: EngineConfig, limits: Limits | None = None, load: Callable[..., Image.Image] = load_image
-    ) -> None:
+        self, config: EngineConfig, limits: Limits | None = None, load: Callable[..., Image.Image] = load_image,
+        sources: Callable[[Limits], Sources] = Sources,
+    ) -> None:  # fmt: skip
         self.config = config
         limits = limits or Limits()
-        self._sources = Sources(limits)
+        self._sources = sources(limits)
         self._load = load
         self._most = self._left = limits.max_megapixels * 1_000_000
 

@@ -72,7 +72,7 @@ def read_generate(
     body = read(GenerateBody, raw)
     sent = spread(body, limits.max_batch, seams.sampling_of)
     _check_grammars([prompt.sampling for prompt in sent])
-    pictures = Pictures(engine.config, limits, seams.load_image)
+    pictures = Pictures(engine.config, limits, seams.load_image, seams.sources)
     prepared = [_prepare(prompt, body, engine, prompts, pictures) for prompt in sent]
     has_text = engine.codec.tokenizer is not None
     return GenerateCall(body, prepared, sent[0].index is not None, arrival, has_text, seams)

@@ -41,7 +41,7 @@ def read_chat(
     _check_combinations(body)
     check_model(body.model, engine)
     media = media_of(body.messages)
-    pictures = Pictures(engine.config, limits, seams.load_image)
+    pictures = Pictures(engine.config, limits, seams.load_image, seams.sources)
     try:
         media.check(engine)
         request = Request(

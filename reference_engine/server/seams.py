@@ -10,11 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from reference_engine.faults import FAULTS
+from reference_engine.faults import find_fault
 from reference_engine.multimodal.images import load_image
 from reference_engine.sampling_params import SamplingParams
 from reference_engine.server.chat import chat_ids
+from reference_engine.server.limits import Limits
 from reference_engine.server.meta_info import given, meta_fields
+from reference_engine.server.sources import Sources
 
 
 def every_field(params: SamplingParams) -> SamplingParams:
@@ -36,6 +38,7 @@ class ServingSeams:
     meta_fields: Callable[..., Mapping[str, Any]] = meta_fields
     sampling_of: Callable[[SamplingParams], SamplingParams] = every_field
     load_image: Callable[..., Image.Image] = load_image
+    sources: Callable[[Limits], Sources] = Sources
     offload: Callable[..., Awaitable[Any]] = in_pool
 
 
@@ -45,5 +48,5 @@ CLEAN_SERVING = ServingSeams()
 def plant_serving(fault_id: str | None) -> ServingSeams:
     """The server's part of a fault; most have none."""
     names = {f.name for f in fields(ServingSeams)}
-    replaces = FAULTS[fault_id].replaces if fault_id in FAULTS else {}
+    replaces = {} if fault_id is None else find_fault(fault_id).replaces
     return replace(CLEAN_SERVING, **{name: wrong for name, wrong in replaces.items() if name in names})

@@ -26,10 +26,10 @@ _PATH = re.compile(r"(file:|~|\.{0,2}[/\\]|[a-z]:[/\\]|[\w. -]+([/\\][\w. -]+)*\
 class Sources:
     """Raises :class:`ConfigError` for a folder or network that is none."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, fetcher: type[Fetcher] = Fetcher) -> None:
         self._most = limits.max_image_mb * 2**20
         hosts, networks = _listed(limits.media_hosts), _listed(limits.media_networks)
-        self._fetcher = Fetcher(hosts, networks, seconds=limits.fetch_seconds, most_bytes=self._most) if hosts else None
+        self._fetcher = fetcher(hosts, networks, seconds=limits.fetch_seconds, most_bytes=self._most) if hosts else None
         self._root = Path(limits.media_root).resolve() if limits.media_root else None
         if self._root is not None and not self._root.is_dir():
             raise ConfigError(f"media_root: {limits.media_root} is not a folder")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from reference_engine import ConfigError, EncoderMismatch, EngineConfig
-from reference_engine.faults import CLEAN, FAULTS, Seams, plant, read_reports
+from reference_engine import ConfigError, EncoderMismatch, EngineConfig, Request
+from reference_engine.faults import CLEAN, FAULTS, Fault, Seams, find_fault, plant, read_reports
 from reference_engine.multimodal import mrope, placeholders
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams, plant_serving
 from reference_engine.vision import split_rows
@@ -49,6 +49,29 @@ def test_every_report_is_planted_merged_or_impossible_and_only_one_of_these() ->
 def test_an_unknown_fault_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown fault 'F9-99'; known: F1-01, "):
         plant("F9-99")
+
+
+def deaf(engine: Any) -> None:
+    """14: nobody who comes is heard"""
+    engine.scheduler.add = lambda live: None
+
+
+OWN = Fault("own", "nobody", "nothing is split", "2: a batch of N == N runs alone", {"split_rows": lambda *given: []})
+
+
+def test_a_fault_of_somebody_else_is_planted_by_its_name(lively: Any) -> None:
+    assert plant(f"{__name__}:OWN").split_rows() == []
+    assert find_fault(f"{__name__}:OWN").invariant_number == 2
+    engine = lively.engine(plant=f"{__name__}:deaf")
+    engine.submit(Request("a", text="hello"))
+    assert engine.step() == []
+    assert find_fault(f"{__name__}:deaf").summary == "nobody who comes is heard"
+
+
+@pytest.mark.parametrize("name", ["no_such_module:x", f"{__name__}:no_such", f"{__name__}:Any", "json:dumps", ":"])
+def test_what_is_no_fault_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="plant: '"):
+        find_fault(name)
 
 
 def test_f1_01_shifts_everything_after_a_sliced_item() -> None:
