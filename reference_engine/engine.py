@@ -344,6 +344,7 @@ class Engine:
             prompt_logprobs=live.prompt_logprobs.made if live.prompt_logprobs else None,
             matched=matched,
             error=error,
+            queue_seconds=live.timings.get("scheduled"),
             evidence=build_evidence(live, self.config, self.codec) if live.request.want_evidence else None,
         )
         self._outputs.append(output)

@@ -149,6 +149,8 @@ class Answer:
     """The eos id, stop id or stop string that ended it."""
     error: RequestError | None = None
     evidence: Evidence | None = None
+    queue_seconds: float | None = field(default=None, compare=False)
+    """From submission to the first step that it had a part in; None if it had none."""
 
     @property
     def completion_tokens(self) -> int:

@@ -122,6 +122,7 @@ def _add_control(
     async def detokenize(http: HttpRequest) -> Response:
         return await desk.tell(http, detokenizing)
 
+    @app.post("/abort_request", include_in_schema=False)  # SGLang's name for it
     @app.post("/abort", openapi_extra=body_of(AbortBody))
     async def abort(http: HttpRequest) -> Response:
         return JSONResponse(answer_abort(await read_small_body(http, limits), worker))

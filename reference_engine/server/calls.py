@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -75,11 +76,12 @@ class Desk:
         return response
 
     async def _serve(self, http: HttpRequest, read: Callable[[bytes], Call]) -> Response:
+        began = time.perf_counter()
         with ExitStack() as stack:
             stack.enter_context(self._seat())
             call = await self._understood(http, read, stack)
             stack.enter_context(self._holding(sum(picture_bytes(p.request) for p in call.prepared)))
-            run = self._worker.run(call.prepared)
+            run = self._worker.run(call.prepared, began)
             stack.callback(run.close)
             if not call.stream:
                 return _reply(call, await unless_gone(http, run.answers()))

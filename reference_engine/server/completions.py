@@ -20,6 +20,7 @@ from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput, TokenLogprob
 from reference_engine.server.errors import error_body
 from reference_engine.server.field_types import read
+from reference_engine.server.latencies import Key
 from reference_engine.server.meta_info import given
 from reference_engine.server.openai import (
     UsageSoFar,
@@ -31,7 +32,7 @@ from reference_engine.server.openai import (
     wire_sampling,
 )
 from reference_engine.server.protocol import CompletionBody
-from reference_engine.server.worker import Key, Prepared, ServedEngine
+from reference_engine.server.worker import Prepared, ServedEngine
 from reference_engine.tokenizer import Codec, without_tokenizer
 
 _PROMPT = re.compile(r"(text|input_ids)(?=$|\[)")

@@ -1,4 +1,6 @@
-"""``GET /metrics``: the engine's own counters in Prometheus' text form, every name with ``assay_`` in front."""
+"""``GET /metrics``: the engine's own counters, and what clients waited for (``latencies``), in Prometheus' text form.
+Every name has ``assay_`` in front.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,14 @@ class EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("assay_up", "1 while the engine's thread runs.", value=float(self._worker.alive))
-        yield from families(self._worker.counters)
+        counters = self._worker.counters
+        yield GaugeMetricFamily("assay_kv_cache_usage_ratio", "Share of the KV blocks in use.", value=used(counters))
+        yield from families(counters)
+
+
+def used(counters: Mapping[str, float]) -> float:
+    total = counters.get("blocks_total", 0)
+    return 1 - counters.get("blocks_free", total) / total if total else 0.0
 
 
 def families(counters: Mapping[str, float]) -> Iterator[Metric]:
@@ -75,6 +84,7 @@ class MetricsPage:
     def __init__(self, worker: EngineWorker) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(EngineCollector(worker))
+        self._latencies = worker.latencies.registry
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + generate_latest(self._latencies)

@@ -23,13 +23,14 @@ from reference_engine.server.chat import ChatPrompts, media_of
 from reference_engine.server.errors import error_body
 from reference_engine.server.field_types import SAMPLING_FIELDS, engine_value, read
 from reference_engine.server.images import Pictures
+from reference_engine.server.latencies import Key
 from reference_engine.server.limits import Limits
 from reference_engine.server.media import Media
 from reference_engine.server.meta_info import answer_meta
 from reference_engine.server.protocol import OPENAI_NAMES, ChatBody, CompletionBody
 from reference_engine.server.seams import CLEAN_SERVING, ServingSeams
 from reference_engine.server.tensors import read_processor_output
-from reference_engine.server.worker import Key, Prepared, ServedEngine
+from reference_engine.server.worker import Prepared, ServedEngine
 
 
 def read_chat(

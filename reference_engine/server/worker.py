@@ -21,6 +21,7 @@ from reference_engine.config import EngineConfig
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
 from reference_engine.server.errors import EngineStopped
+from reference_engine.server.latencies import Key, Latencies
 
 if TYPE_CHECKING:
     from reference_engine.multimodal.placing import PromptPlacer
@@ -60,10 +61,6 @@ class ServedEngine(Protocol):
 
     def close(self) -> None:
         """End what shares the model, if anything does; nothing runs after it."""
-
-
-Key = tuple[str, int]
-"""A request's id and the index of one of its choices."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +114,7 @@ class EngineWorker:
         self.engine = engine
         self.counters: Mapping[str, float] = engine.counters()
         """As they were after the latest step."""
+        self.latencies = Latencies()
         self.failure: BaseException | None = None
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: dict[Key, Run] = {}
@@ -143,8 +141,9 @@ class EngineWorker:
         await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
         self._end_all("the server is shutting down")
 
-    def run(self, prepared: Sequence[Prepared]) -> Run:
-        """Submit requests together, so that they can meet in one batch. Raises (409) where a name is taken."""
+    def run(self, prepared: Sequence[Prepared], began: float | None = None) -> Run:
+        """Submit requests together, so that they can meet in one batch. Raises (409) where a name is taken. ``began``
+        is when their call came, by ``time.perf_counter``; now if left out."""
         self._check_alive()
         names = Counter(p.request.request_id for p in prepared) + Counter({key[0] for key in self._waiting})
         for p in prepared:
@@ -152,6 +151,7 @@ class EngineWorker:
                 raise RequestError("rid", f"{p.request.request_id!r} is the name of another request", status=409)
         run = Run([key for p in prepared for key in p.keys], self._abort)
         self._waiting |= dict.fromkeys(run.keys, run)
+        self.latencies.began(run.keys, began)
         self._commands.put(partial(self._submit, list(prepared)))
         return run
 
@@ -189,6 +189,7 @@ class EngineWorker:
 
     def _deliver(self, outputs: Sequence[StepOutput]) -> None:
         for output in outputs:
+            self.latencies.delivered(output)
             key = (output.request_id, output.index)
             run = self._waiting.get(key)
             if output.answer is not None:
@@ -199,6 +200,7 @@ class EngineWorker:
     def _end_all(self, why: str) -> None:
         runs = {id(run): run for run in self._waiting.values()}
         self._waiting.clear()
+        self.latencies.forget_all()
         for run in runs.values():
             run.put(EngineStopped(why))
         for errand in self._errands:

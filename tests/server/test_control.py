@@ -72,6 +72,7 @@ def test_ids_become_text_as_in_answers_or_as_written(real: Client) -> None:
         ("/abort", {}, 400, "rid, abort_all"),
         ("/abort", {"rid": "a", "abort_all": True}, 400, "rid, abort_all"),
         ("/abort", {"rid": 7}, 400, "rid"),
+        ("/abort_request", {}, 400, "rid, abort_all"),
         ("/generate", {"text": "a", "rid": ""}, 400, "rid"),
         ("/generate", {"text": "a", "rid": ["a"]}, 400, "rid"),
         ("/generate", {"text": ["a", "b"], "rid": "a"}, 400, "rid"),
@@ -122,7 +123,7 @@ def test_a_request_is_ended_by_its_name_and_answered(
     thread.join(20)
     assert found[0].status_code == 200
     assert reason(found[0].json()) == "abort"
-    assert post(client, "/abort", rid="mine") == {"aborted": []}
+    assert post(client, "/abort_request", rid="mine") == {"aborted": []}
     assert post(client, "/generate", text="a", rid="mine")["meta_info"]["id"] == "mine"
 
 

@@ -162,7 +162,9 @@ def test_metrics_count_what_was_done(client: httpx2.Client, uri: Callable[..., s
     assert grown["assay_generation_tokens_total"] == 6
     assert grown["assay_prompt_tokens_total"] == made["prompt_tokens"]
     assert grown["assay_requests_finished_totallength"] == 1
+    assert grown["assay_request_queue_time_seconds_count"] == grown["assay_e2e_request_latency_seconds_count"] == 1
     assert after["assay_blocks_free"] == after["assay_blocks_total"]
+    assert after["assay_kv_cache_usage_ratio"] == 0
     assert after["assay_running"] == after["assay_waiting"] == 0
 
 
