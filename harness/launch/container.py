@@ -216,7 +216,8 @@ class Container(Guarded):
     def _end_unguarded(self) -> None:
         super()._end_unguarded()
         with contextlib.suppress(LaunchError, DockerException):
-            remove_labelled(connect(self.spec.address), {self.guard})
+            here = {GUARD: self.guard, MACHINE: machine()}
+            remove([box for box in labelled(connect(self.spec.address)) if here.items() <= box.labels.items()])
 
 
 class ContainerLauncher:
@@ -281,20 +282,21 @@ def machine() -> str:
 def sweep_containers(client: docker.DockerClient) -> list[str]:
     """Remove the containers that this machine has launched and whose guard is gone; a line for each."""
     here, boot = machine().partition("/")[::2]
-    gone = set()
-    for box in client.containers.list(all=True, filters={"label": GUARD}):
+    gone = []
+    for box in labelled(client):
         node, started = box.labels.get(MACHINE, "").partition("/")[::2]
-        guard = box.labels[GUARD]
-        if node == here and (started != boot or not lives(guard)):
-            gone.add(guard)
-    return remove_labelled(client, gone) if gone else []
+        if node == here and (started != boot or not lives(box.labels[GUARD])):
+            gone.append(box)
+    return remove(gone)
 
 
-def remove_labelled(client: docker.DockerClient, guards: set[str]) -> list[str]:
-    removed = []
-    for box in client.containers.list(all=True, filters={"label": GUARD}):
-        if box.labels[GUARD] in guards:
-            removed.append(f"container {box.short_id} ({box.labels.get(RUN, '')})")
-            with contextlib.suppress(APIError):
-                box.remove(force=True, v=True)
-    return removed
+def labelled(client: docker.DockerClient) -> list[Any]:
+    """Every container that some Assay has launched with this daemon."""
+    return list(client.containers.list(all=True, filters={"label": GUARD}, ignore_removed=True))
+
+
+def remove(boxes: list[Any]) -> list[str]:
+    for box in boxes:
+        with contextlib.suppress(APIError):  # somebody else is removing it
+            box.remove(force=True, v=True)
+    return [f"container {box.short_id} ({box.labels.get(RUN) or 'unnamed run'})" for box in boxes]

@@ -19,7 +19,7 @@ from typing import Any
 
 import docker
 import requests
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
 
 from harness.launch.container import GUARD
 from harness.launch.docker_words import NOT_SET_UP, ending, explain
@@ -29,7 +29,9 @@ from harness.launch.processes import descendants, identity, send
 from harness.launch.shared_memory import SharedMemory
 
 POLL_SECONDS = 0.3
-LOG_SECONDS = 2.0
+LOG_SECONDS, LOG_TAIL = 3.0, 200
+"""What the rest of the log gets to arrive; lines of it that are taken where that is too short."""
+CONFLICT = 409
 PATIENCE = 10.0
 """How long a daemon may be silent before the container is given up."""
 Trouble = (DockerException, requests.exceptions.RequestException)
@@ -95,16 +97,28 @@ class ContainerGuard:
         with contextlib.suppress(NotFound):
             self.box.stop(timeout=int(self.order["grace"]))
         state = self.state()
-        for thread in threading.enumerate():
-            if thread.name == "log":
-                thread.join(LOG_SECONDS)
+        self.finish_log()
         report(ended=ending(state, self.order["memory"]))
         self.remove()
         return int(state["ExitCode"])
 
+    def finish_log(self) -> None:
+        """The rest of it, or of a flood its end."""
+        copying = [thread for thread in threading.enumerate() if thread.name == "log"]
+        for thread in copying:
+            thread.join(LOG_SECONDS)
+        if any(thread.is_alive() for thread in copying):
+            with contextlib.suppress(*Trouble):
+                os.write(2, b"\n[assay: some of the log is left out; its end]\n" + self.box.logs(tail=LOG_TAIL))
+
     def remove(self) -> None:
-        with contextlib.suppress(NotFound):
+        try:
             self.box.remove(force=True, v=True)
+        except NotFound:
+            pass
+        except APIError as error:
+            if error.status_code != CONFLICT:  # that somebody else is removing it
+                raise
         self.segments.remove()
 
 

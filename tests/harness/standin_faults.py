@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--says", default="", help="written to the log first")
     start.add_argument("--ends-at-start", choices=["1", "SIGKILL", "SIGSEGV"])
     start.add_argument("--floods-log", type=int, default=0, metavar="MIB")
+    start.add_argument("--eats", type=int, default=0, metavar="MIB", help="memory that it fills")
     start.add_argument("--silent", action="store_true", help="never writes a line, never listens")
     start.add_argument("--unhealthy", action="store_true")
     start.add_argument("--claims", metavar="URL", help="tells this address, listens nowhere")
@@ -51,11 +53,14 @@ def at_start(options: argparse.Namespace) -> None:
         write(options.says)
     for _ in range(options.floods_log):
         write("INFO loading, loading, loading\n" * (2**20 // 30))
+    options.eaten = b"x" * (options.eats * 2**20)
     if options.claims:
         write(f"assay-engine ready on {options.claims} (stand-in)")
         time.sleep(LONG)
     if options.ends_at_start == "1":
         sys.exit(1)
+    if options.ends_at_start == "SIGSEGV":
+        ctypes.string_at(0)  # not by a signal to itself: a container's first process is immune to those
     if options.ends_at_start:
         os.kill(os.getpid(), signal.Signals[options.ends_at_start])
 

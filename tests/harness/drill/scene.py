@@ -155,7 +155,12 @@ class Scene:
         """What is there that was not before."""
         left = [f"process {pid}: {line[:120]}" for pid, line in self.processes().items()]
         left += [f"shared memory {path.name}" for path in Path("/dev/shm").glob(f"*{self.tag}*")]
+        left += [f"container {box.short_id}, {box.status}" for box in self.containers()]
         return left + [f"temporary file {path.name}" for path in self.temporary.iterdir()]
+
+    def containers(self) -> list[Any]:
+        """There are none unless the scene is one of containers."""
+        return []
 
     def left_after(self, seconds: float = SECONDS_TO_CLEAR) -> list[str]:
         deadline = time.monotonic() + seconds
@@ -171,5 +176,7 @@ class Scene:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for box in self.containers():
+            box.remove(force=True)
         for path in Path("/dev/shm").glob(f"*{self.tag}*"):
             path.unlink()

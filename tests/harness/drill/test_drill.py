@@ -12,7 +12,8 @@ from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
 
 import pytest
-from drills import DRILLS, QUICK, Drill
+from container_drills import CONTAINER_DRILLS, IN_CONTAINERS, ContainerScene
+from drills import DRILLS, PLACES, QUICK, RUN, Drill, Flags
 from scene import IN_FLIGHT, Forker, Scene
 
 
@@ -56,8 +57,28 @@ CASES = [
 @pytest.mark.parametrize("drill", CASES)
 def test_drill(drill: Drill, scene: Scene, other_server: str, record_property: Callable[[str, object], None]) -> None:
     flags = {name: [flag.replace("{other}", other_server) for flag in more] for name, more in drill.flags.items()}
+    perform(drill, drill.arguments, flags, scene, record_property)
+
+
+@pytest.mark.containers
+@pytest.mark.parametrize("drill", CONTAINER_DRILLS, ids=[drill.name for drill in CONTAINER_DRILLS])
+def test_drill_in_containers(
+    drill: Drill, forker: Forker, checkpoint: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    scene = ContainerScene(forker, tmp_path, checkpoint)
+    arguments = [*RUN, *PLACES, *IN_CONTAINERS, *drill.more]
+    try:
+        perform(drill, arguments, drill.flags, scene, record_property)
+    finally:
+        scene.clear()
+
+
+def perform(
+    drill: Drill, arguments: list[str], flags: Flags, scene: Scene, record_property: Callable[[str, object], None]
+) -> None:
+    """Start, disturb, look."""
     began = time.monotonic()
-    scene.start(drill.arguments, flags, {}, **drill.limits)
+    scene.start(arguments, dict(flags), {}, **drill.limits)
     drill.disturb(scene)
     code = scene.ended()
     if drill.sweep:
