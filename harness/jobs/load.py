@@ -19,7 +19,8 @@ from harness.load.counting import Counts, count_tokens
 from harness.load.generator import run_load
 from harness.load.overhead import bottlenecks, top_rate
 from harness.load.timing import Load, Objective
-from harness.workloads.load import Sessions, Shape, make_sessions, replay_trace
+from harness.targets.base import Target
+from harness.workloads.load import OF_IDS, Sessions, Shape, make_sessions, replay_trace
 
 LIMIT = re.compile(r"(?P<name>ttft|itl|tpot|e2e)=(?P<value>\d+(?:\.\d+)?)(?P<unit>ms|s)")
 
@@ -83,11 +84,12 @@ class LoadJob(Job):
     asked: ClassVar[Asked] = Asked()
 
     def run(self, context: JobContext) -> None:
+        self.check_sendable(context.target)
         sessions, times = self.plan(context)
         prompts = [prompt for session in sessions for prompt in session]
         context.record_prompts(self.name, prompts)
         context.progress.step("counting tokens, and the generator's own top rate")
-        counts = count_tokens(context.checkpoint, prompts)
+        counts = count_tokens(context.checkpoint, prompts, context.target)
         top = top_rate(context.target, prompts)
         load = counts.put_in(self._load(context, sessions, times))
         limits = bottlenecks(load, top)
@@ -97,6 +99,13 @@ class LoadJob(Job):
         context.file(self.name, usage_as_predicted(load, counts.reason))
         if self.asked.objective is not None:
             context.file(self.name, objective_met(load, self.asked.objective, self.asked.share, limits))
+
+    def check_sendable(self, target: Target) -> None:
+        """Raises :class:`UsageError` for a load that is made of ids, where the target sends single questions."""
+        if why := target.lacks.get("input_ids"):
+            what = "--arrival trace" if self.asked.trace is not None else f"--workload {self.asked.workload}"
+            if self.asked.trace is not None or self.asked.workload in OF_IDS:
+                raise UsageError(f"{what}: target {target.name} takes no token ids ({why}), and these are made of them")
 
     def plan(self, context: JobContext) -> tuple[Sessions, list[float] | None]:
         """Distinct sessions, and when each session (they take turns) is meant to start; None in a closed loop."""

@@ -7,12 +7,18 @@ there is none, and the reason is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.load.timing import Load
 from harness.observation import Prompt
+from harness.targets.base import Target
+
+if TYPE_CHECKING:
+    from reference_engine.predict import Predictor
 
 
 @dataclass(frozen=True)
@@ -40,19 +46,41 @@ class Counts:
         return replace(load, timings=tuple(timings))
 
 
-def count_tokens(checkpoint: Path, prompts: Sequence[Prompt]) -> Counts:
+def count_tokens(checkpoint: Path, prompts: Sequence[Prompt], target: Target) -> Counts:
+    """Of each prompt as ``target`` sends it: by its ids, or through the checkpoint's chat template."""
     from reference_engine.config import EngineConfig
     from reference_engine.errors import ConfigError, RequestError
     from reference_engine.predict import Predictor
-    from reference_engine.request import Request
 
     try:
         predictor = Predictor(EngineConfig(model=str(checkpoint)))
-        found = {}
-        for prompt in prompts:
-            sizes = [(picture.width, picture.height) for picture in prompt.pictures]
-            told = predictor.predict(Request(prompt.name, input_ids=list(prompt.ids)), sizes)
-            found[prompt.name] = Counted(len(told.prompt_ids), sum(sum(item.placeholders) for item in told.items))
+        count = _of_ids(predictor) if "input_ids" not in target.lacks else _of_messages(predictor, target)
+        return Counts({prompt.name: count(prompt) for prompt in prompts})
     except (ConfigError, RequestError, OSError, ValueError) as error:
         return Counts({}, f"no prediction for {checkpoint.name}: {error}")
-    return Counts(found)
+
+
+def _of_ids(predictor: Predictor) -> Callable[[Prompt], Counted]:
+    from reference_engine.request import Request
+
+    def count(prompt: Prompt) -> Counted:
+        sizes = [(picture.width, picture.height) for picture in prompt.pictures]
+        told = predictor.predict(Request(prompt.name, input_ids=list(prompt.ids)), sizes)
+        return Counted(len(told.prompt_ids), sum(sum(item.placeholders) for item in told.items))
+
+    return count
+
+
+def _of_messages(predictor: Predictor, target: Target) -> Callable[[Prompt], Counted]:
+    from reference_engine.server.chat import ChatPrompts
+    from reference_engine.server.limits import Limits
+    from reference_engine.server.predicting import answer_predict
+
+    chats, limits = ChatPrompts(predictor.codec), Limits()
+
+    def count(prompt: Prompt) -> Counted:
+        messages = target.call(prompt, evidence=False, stream=True).body["messages"]
+        told: Any = answer_predict(json.dumps({"messages": messages}).encode(), predictor, chats, limits)
+        return Counted(told["usage"]["prompt_tokens"], sum(sum(item["placeholders"]) for item in told["items"]))
+
+    return count

@@ -118,6 +118,8 @@ WORKLOADS: dict[str, Callable[[Maker, int], Sessions]] = {
     "shared-prefix": shared_prefix,
     "multi-turn": multi_turn,
 }
+OF_IDS = ("shared-prefix", "multi-turn")
+"""Those that are what they are by their ids alone: as single questions they would be something else."""
 
 
 def make_sessions(
