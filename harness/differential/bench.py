@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from harness.differential.cases import Case, make_cases
@@ -52,6 +52,12 @@ class Oracle:
             for start in starts(plain[case.name].prompt_tokens)
         }
         return cls(model, seed, cases, plain, evident, forms, bad, scores)
+
+
+@lru_cache(maxsize=16)
+def oracle_of(model: Model, seed: int) -> Oracle:
+    """The same for every suite that wants it."""
+    return Oracle.of(model, seed)
 
 
 def _ask(engine: Engine, case: Case, **more: Any) -> Seen:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
+from harness.differential.models import MODELS
 from harness.errors import UsageError
+from harness.faults.acting import checkpoints_of
 from harness.faults.findings import CLEAN, Done, Finding, Journal
 from harness.faults.forking import Ended, run_forked
 from harness.faults.matrix import OUTSIDE, Matrix, is_own, markdown, page
@@ -55,7 +57,7 @@ def run(wishes: Wishes, say: Say) -> int:
     logging.disable(logging.WARNING)
     journal = Journal(wishes.out / "findings.jsonl")
     try:
-        suites = make_suites(wishes.models)
+        suites = make_suites(wishes.models or _checkpoints(wishes))
     except KeyError as error:
         raise UsageError(f"unknown checkpoint {error}") from error
     for seed, jobs in _jobs(wishes, journal):
@@ -65,6 +67,14 @@ def run(wishes: Wishes, say: Say) -> int:
             suite.load(seed)
         _run_all(jobs, chosen, journal, wishes, say)
     return conclude(wishes, journal, say)
+
+
+def _checkpoints(wishes: Wishes) -> tuple[str, ...]:
+    """With ``quick``, those that some fault is asked on; else empty, which stands for all."""
+    if not wishes.quick or wishes.clean:
+        return ()
+    needed = {model.name for fault in choose(wishes) for model in checkpoints_of(fault, MODELS)}
+    return tuple(model.name for model in MODELS if model.name in {*needed, MODELS[0].name})
 
 
 def _jobs(wishes: Wishes, journal: Journal) -> Iterator[tuple[int, list[Job]]]:
@@ -97,7 +107,7 @@ def choose(wishes: Wishes) -> list[str]:
 
 def _run_all(jobs: list[Job], suites: dict[str, Suite], journal: Journal, wishes: Wishes, say: Say) -> None:
     """All of one suite after all of another, the likeliest first. With ``quick``, what was seen from inside already is
-    asked of no other suite but those that judge from outside."""
+    asked of no other suite but those that judge from outside, and these of nothing that no answer shows."""
     found = journal.read()[0]
     number, seen = 0, {one.fault for one in found if one.red and one.suite != OUTSIDE and is_own(one)}
     work = partial(_findings, suites=suites, quick=wishes.quick)
@@ -115,7 +125,9 @@ def _run_all(jobs: list[Job], suites: dict[str, Suite], journal: Journal, wishes
 
 
 def _is_settled(job: Job, seen: set[str], wishes: Wishes) -> bool:
-    return wishes.quick and job.fault in seen and job.suite != OUTSIDE
+    if not wishes.quick or job.fault == CLEAN:
+        return False
+    return not find_fault(job.fault).shows_outside if job.suite == OUTSIDE else job.fault in seen
 
 
 def _findings(job: Job, suites: dict[str, Suite], quick: bool) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from harness.differential.bench import POOL, Oracle
+from harness.differential.bench import POOL, oracle_of
 from harness.differential.canary import HOST, Canary
 from harness.differential.models import Model
 from harness.differential.wire import Wire
@@ -89,7 +89,7 @@ class Served:
     def load(self, seed: int) -> None:
         for model in self.models:
             with served(model, None) as wire:
-                self.oracles[model.name] = WireOracle.of(wire, Oracle.of(model, seed))
+                self.oracles[model.name] = WireOracle.of(wire, oracle_of(model, seed))
 
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         """Server by server, until something is red."""

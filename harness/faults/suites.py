@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from harness.differential.bench import Bench, Oracle
+from harness.differential.bench import Bench, Oracle, oracle_of
 from harness.differential.check import Check
 from harness.differential.checks import CHECKS
 from harness.differential.costs import COSTS
@@ -47,7 +47,7 @@ class InProcess:
     oracles: dict[str, Oracle] = field(default_factory=dict)
 
     def load(self, seed: int) -> None:
-        self.oracles = {model.name: Oracle.of(model, seed) for model in self.models}
+        self.oracles = {model.name: oracle_of(model, seed) for model in self.models}
 
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         began = time.process_time()
