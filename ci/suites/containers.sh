@@ -64,4 +64,4 @@ python ci/containers/local_image.py | docker import --change 'ENV PATH=/opt/assa
 ASSAY_TEST_VOLUMES=$(python ci/containers/local_image.py --volumes)
 export ASSAY_TEST_IMAGE="$image" ASSAY_TEST_VOLUMES
 
-python -m pytest -n0 -m containers --timeout 300 tests/harness "$@"
+python -m pytest -n0 -m containers --timeout 300 tests/harness/drill tests/harness/launch "$@"
