@@ -10,6 +10,7 @@ from harness.jobs.differential import Differential
 from harness.jobs.equal_to_alone import EqualToAlone
 from harness.jobs.hostile import HostileInputs
 from harness.jobs.performance import Performance
+from harness.jobs.soak import Soak
 from harness.jobs.token_drift import TokenDrift
 from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
 
@@ -17,11 +18,11 @@ JOBS: dict[str, type[Job]] = {
     job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, EqualToAlone, Performance)
 }
 
-MORE: dict[str, type[Job]] = {job.name: job for job in (Differential, HostileInputs)}
+MORE: dict[str, type[Job]] = {job.name: job for job in (Differential, HostileInputs, Soak)}
 """Run when named."""
 
-TIMED = frozenset({Performance.name})
-"""Jobs whose verdicts are of times: nothing else may run beside them."""
+TIMED = frozenset({Performance.name, Soak.name})
+"""Jobs whose verdicts are of times or memory: nothing else may run beside them."""
 
 __all__ = ["JOBS", "MORE", "TIMED", "Job", "JobContext", "find_jobs"]
 

@@ -41,8 +41,8 @@ class ProcessMeter:
 
     def _sample(self, ended: threading.Event) -> None:
         while not ended.wait(SAMPLE_SECONDS):
-            self.peak_memory = max(self.peak_memory, self._memory())
-        self.peak_memory = max(self.peak_memory, self._memory())
+            self.peak_memory = max(self.peak_memory, self.resident())
+        self.peak_memory = max(self.peak_memory, self.resident())
 
     def _processes(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
@@ -59,7 +59,8 @@ class ProcessMeter:
                 total += own + times.children_user + times.children_system
         return total
 
-    def _memory(self) -> int:
+    def resident(self) -> int:
+        """Bytes, now."""
         total = 0
         for process in self._processes():
             with suppress(psutil.NoSuchProcess):

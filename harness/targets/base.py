@@ -77,6 +77,9 @@ class Target(ABC):
     health_path: ClassVar[str] = "/health"
     info_path: ClassVar[str | None] = None
     """Where the running target describes itself, as JSON."""
+    metrics_path: ClassVar[str] = "/metrics"
+    held: ClassVar[tuple[str, ...]] = ()
+    """Gauges on that page that are 0 when nothing runs."""
     version: str = "of unknown version"
 
     @abstractmethod

@@ -35,6 +35,7 @@ class ReferenceTarget(GenerateTarget):
     }
     plantable: ClassVar[bool] = True
     info_path: ClassVar[str | None] = "/server_info"
+    held: ClassVar[tuple[str, ...]] = ("assay_running", "assay_waiting", "assay_encoder_rows_pinned")
     command: ClassVar[tuple[str, ...]] = ("-m", "reference_engine")
     """What the interpreter is given."""
 

@@ -47,6 +47,7 @@ class SGLangTarget(GenerateTarget):
         "encoder_batch": "no answer tells whose pictures shared a pass",
         "toggles": "answers tell of the prefix cache alone whether it acted",
     }
+    held: ClassVar[tuple[str, ...]] = ("sglang:num_running_reqs", "sglang:num_queue_reqs")
     side_by_side: ClassVar[bool] = False
     startup_seconds: ClassVar[float] = 900.0
     info_path: ClassVar[str | None] = "/server_info"

