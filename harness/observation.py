@@ -42,6 +42,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A video as sent: its frames in order, all of one size."""
+
+    frames: tuple[Picture, ...]
+    fps: float
+
+
+@dataclass(frozen=True)
 class Prompt:
     """One request of a workload, the same for every setting that it is sent to."""
 
@@ -62,6 +70,8 @@ class Prompt:
     """Spans that the workload means each picture to have."""
     written: tuple[tuple[int, ...], ...] = ()
     """What each picture's placeholder becomes, in models that write tags around its rows; else empty."""
+    clips: tuple[Clip, ...] = ()
+    """Videos, with one placeholder of their own kind each."""
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,10 @@ class Recorder:
                 self._pictures.add(picture.digest)
                 size = [picture.width, picture.height]
                 self.event("picture", digest=picture.digest, size=size, thumbnail=thumbnail(picture))
-        fields = {name: value for name, value in vars(prompt).items() if name != "pictures"}
-        self.event("prompt", job=job, pictures=[picture.digest for picture in prompt.pictures], **fields)
+        fields = {name: value for name, value in vars(prompt).items() if name not in ("pictures", "clips")}
+        clips = [{"frames": [frame.digest for frame in clip.frames], "fps": clip.fps} for clip in prompt.clips]
+        pictures = [picture.digest for picture in prompt.pictures]
+        self.event("prompt", job=job, pictures=pictures, clips=clips, **fields)
 
     def answer(self, job: str, seen: Observation) -> None:
         self.event("answer", job=job, **asdict(seen))

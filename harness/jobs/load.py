@@ -101,7 +101,11 @@ class LoadJob(Job):
             context.file(self.name, objective_met(load, self.asked.objective, self.asked.share, limits))
 
     def check_sendable(self, target: Target) -> None:
-        """Raises :class:`UsageError` for a load that is made of ids, where the target sends single questions."""
+        """Raises :class:`UsageError` for a load that is made of ids, where the target sends single questions, and for
+        videos, where it sends none.
+        """
+        if self.asked.workload == "video" and not target.takes_clips:
+            raise UsageError(f"--workload video: target {target.name} sends no videos")
         if why := target.lacks.get("input_ids"):
             what = "--arrival trace" if self.asked.trace is not None else f"--workload {self.asked.workload}"
             if self.asked.trace is not None or self.asked.workload in OF_IDS:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counted:
-    """Of one prompt as an engine must run it. ``image_tokens`` are the placeholders among them."""
+    """Of one prompt as an engine must run it. ``image_tokens`` are the placeholders among them, of videos too."""
 
     prompt_tokens: int
     image_tokens: int
@@ -61,11 +61,13 @@ def count_tokens(checkpoint: Path, prompts: Sequence[Prompt], target: Target) ->
 
 
 def _of_ids(predictor: Predictor) -> Callable[[Prompt], Counted]:
+    from reference_engine.multimodal.placeholders import VideoSize
     from reference_engine.request import Request
 
     def count(prompt: Prompt) -> Counted:
         sizes = [(picture.width, picture.height) for picture in prompt.pictures]
-        told = predictor.predict(Request(prompt.name, input_ids=list(prompt.ids)), sizes)
+        clips = [VideoSize(c.frames[0].width, c.frames[0].height, len(c.frames), c.fps) for c in prompt.clips]
+        told = predictor.predict(Request(prompt.name, input_ids=list(prompt.ids)), sizes, clips)
         return Counted(len(told.prompt_ids), sum(sum(item.placeholders) for item in told.items))
 
     return count

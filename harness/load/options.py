@@ -14,7 +14,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Defaults are those of :class:`~harness.jobs.load.Asked`, so that ``--help`` need not load what a run needs."""
     what = parser.add_argument_group("what is sent")
     what.add_argument(
-        "--workload", metavar="KIND", help="text, image, multi-image, mixed (default), shared-prefix or multi-turn"
+        "--workload",
+        metavar="KIND",
+        help="text, image, multi-image, mixed (default), video, shared-prefix or multi-turn",
     )
     what.add_argument("--words", type=int, metavar="N", help="words of text a prompt (default: 16)")
     what.add_argument("--images", type=int, metavar="N", help="pictures a prompt, most of a mixed one (default: 3)")

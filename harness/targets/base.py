@@ -72,6 +72,8 @@ class Target(ABC):
     """Whether two of it fit on a machine; else settings that are compared run one after the other."""
     startup_seconds: ClassVar[float] = 90.0
     """How long it may take to be ready, where the caller does not say."""
+    takes_clips: ClassVar[bool] = False
+    """Whether its calls carry a prompt's videos."""
     plantable: ClassVar[bool] = False
     """Whether faults of the catalogue can be planted in it."""
     health_path: ClassVar[str] = "/health"

@@ -33,6 +33,7 @@ class ReferenceTarget(GenerateTarget):
         "mm_processor_cache": "what a processor made is not kept; equal images are encoded once (encoder_cache)",
         "chunked_mm_input": "chunks may always end inside an image",
     }
+    takes_clips: ClassVar[bool] = True
     plantable: ClassVar[bool] = True
     info_path: ClassVar[str | None] = "/server_info"
     held: ClassVar[tuple[str, ...]] = ("assay_running", "assay_waiting", "assay_encoder_rows_pinned")
@@ -53,9 +54,12 @@ class ReferenceTarget(GenerateTarget):
         return found[1].rstrip("/") if found else None
 
     def call(self, prompt: Prompt, *, evidence: bool, stream: bool) -> Call:
-        return Call(
-            "/generate", generate_body(prompt, stream=stream, return_evidence=evidence, return_logprob=evidence)
-        )
+        body = generate_body(prompt, stream=stream, return_evidence=evidence, return_logprob=evidence)
+        if prompt.clips:
+            body["video_data"] = [
+                {"frames": [frame.data_uri for frame in clip.frames], "fps": clip.fps} for clip in prompt.clips
+            ]
+        return Call("/generate", body)
 
     def read(self, prompt: Prompt, setting: str, status: int, body: Any) -> Observation:
         seen = generated(prompt, setting, status, body)

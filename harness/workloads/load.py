@@ -1,8 +1,8 @@
-"""Sessions for a load, from a seed: text, one picture, several, mixed sizes, a shared prefix, dialogues.
+"""Sessions for a load, from a seed: text, one picture, several, mixed sizes, a video, a shared prefix, dialogues.
 
 A session is the prompts of one dialogue; all kinds but ``multi-turn`` have one prompt a session. A dialogue's answers
 are scripted: each next prompt begins with the ids of the one before, then a reply, then a further question. Every
-answer is made to have exactly the asked number of tokens.
+answer is made to have exactly the asked number of tokens, where the target can be told to go on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 
 from harness.errors import UsageError
 from harness.load.arrivals import Recorded
-from harness.observation import Picture, Prompt
+from harness.observation import Clip, Picture, Prompt
 from harness.vocabulary import Vocabulary
 from harness.workloads.chat import QWEN, Markup, Question, chat_prompt, chat_text
 
@@ -24,6 +24,7 @@ PLAIN_SIZE = (224, 168)
 MIXED_SIZES = ((365, 211), (153, 174), (337, 337), (161, 184), (84, 28), (112, 448), (280, 280), (56, 504))
 """Near rounding edges, transposed, long and thin: those of the reports."""
 SHARED_WORDS, TURNS = 120, 3
+QWEN_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Maker:
         asked = Question(images, self.text(self.shape.words), "")
         made = chat_prompt(self.vocabulary, name, asked, system, self.markup)
         return replace(made, max_new_tokens=self.shape.output_tokens, ignore_eos=True)
+
+    @property
+    def video_markup(self) -> str:
+        """Raises :class:`UsageError` for a model whose template has no place for videos."""
+        found = QWEN_VIDEO if self.markup.architecture is None else self.markup.architecture.video_markup
+        if not found:
+            raise UsageError("--workload video: this model's template has no place for videos")
+        return found
 
     def text(self, words: int) -> str:
         return " ".join(self.rng.choice(WORDS) for _ in range(words))
@@ -84,6 +93,19 @@ def mixed(maker: Maker, count: int) -> Sessions:
     return [[one(number)] for number in range(count)]
 
 
+def video(maker: Maker, count: int) -> Sessions:
+    """One clip of ``images`` times two frames, two a second, before the text."""
+    markup = maker.video_markup
+
+    def one(number: int) -> Prompt:
+        frames = tuple(Picture.of(maker.image()) for _ in range(2 * maker.shape.images))
+        made = maker.prompt(f"video-{number:04d}", [])
+        text = chat_text(0, f"{markup}{made.question}", markup=maker.markup)
+        return replace(made, ids=tuple(maker.vocabulary.encode(text)), clips=(Clip(frames, fps=2.0),))
+
+    return [[one(number)] for number in range(count)]
+
+
 def shared_prefix(maker: Maker, count: int) -> Sessions:
     """One long system text and one first picture for all; what is asked of them differs."""
     system, first = maker.text(SHARED_WORDS), maker.image()
@@ -115,6 +137,7 @@ WORKLOADS: dict[str, Callable[[Maker, int], Sessions]] = {
     "image": image,
     "multi-image": multi_image,
     "mixed": mixed,
+    "video": video,
     "shared-prefix": shared_prefix,
     "multi-turn": multi_turn,
 }

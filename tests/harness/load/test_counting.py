@@ -39,6 +39,17 @@ def test_images_count_as_their_tokens_by_ids_and_by_messages() -> None:
     assert more.image_tokens == in_chat.image_tokens
 
 
+def test_a_video_counts_as_its_tokens_and_goes_out_with_its_frames() -> None:
+    [[prompt]] = make_sessions("video", 1, 0, Vocabulary(CHECKPOINT), Shape(images=2), MARKUP)
+    counted = count_tokens(CHECKPOINT, [prompt], ReferenceTarget()).by_request[prompt.name]
+    assert counted.image_tokens > 4
+    assert counted.prompt_tokens == len(prompt.ids) - 1 + counted.image_tokens
+    [sent] = ReferenceTarget().call(prompt, evidence=False, stream=True).body["video_data"]
+    assert (len(sent["frames"]), sent["fps"]) == (4, 2.0)
+    with pytest.raises(UsageError, match="--workload video: target url sends no videos"):
+        load_job(Asked(workload="video"))().check_sendable(OpenAITarget())
+
+
 @pytest.mark.parametrize("workload", ["multi-turn", "shared-prefix"])
 def test_what_is_made_of_ids_is_not_sent_as_questions(workload: str) -> None:
     job = load_job(Asked(workload=workload))()

