@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from reference_engine.faults import find_fault
 
 CLEAN = "clean"
 """Stands for a fault where none is planted."""
@@ -26,6 +28,11 @@ class Finding:
     seconds: float
     """Of the job, to the moment in which the check was red, or had passed: processor time, which no busy machine
     lengthens; over HTTP, that of client and server."""
+
+
+def states(invariants: Collection[int], fault: str) -> bool:
+    """Whether the invariant that the fault breaks is among them."""
+    return fault != CLEAN and find_fault(fault).invariant_number in invariants
 
 
 @dataclass(frozen=True)

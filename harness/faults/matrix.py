@@ -8,9 +8,9 @@ from statistics import median
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harness.faults.findings import CLEAN, Finding
+from harness.faults.findings import CLEAN, Finding, states
 from harness.surroundings import assay_version
-from reference_engine.faults import Fault, Reports, find_fault
+from reference_engine.faults import Fault, Reports
 
 OUTSIDE = "e2e"
 """The suite that knows nothing but what comes over HTTP."""
@@ -83,7 +83,7 @@ class Matrix:
 
 def is_own(finding: Finding) -> bool:
     """Whether the check states the invariant that the fault breaks."""
-    return finding.fault != CLEAN and find_fault(finding.fault).invariant_number in finding.invariants
+    return states(finding.invariants, finding.fault)
 
 
 def _row(fault: Fault, findings: Sequence[Finding]) -> Row:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +38,16 @@ def load() -> None:
     settings.load_profile(before)
 
 
-def run(fault: str | None) -> Iterator[Tested]:
-    """Every property, as it ended. Skipped ones are left out."""
+def run(fault: str | None, wanted: Callable[[Collection[int]], bool] | None = None) -> Iterator[Tested]:
+    """Properties of all modules, or of those whose invariants are ``wanted``, as they ended; not skipped ones."""
+    files = [file for file in _files() if wanted is None or wanted(_numbers(_module(file)))]
+    if not files:
+        return
     reports = _Reports()
     arguments = [
         "-q", "-c", os.devnull, "--rootdir", _package(), "--import-mode=importlib", "-p", "no:cacheprovider",
         "-p", "no:benchmark", "--hypothesis-profile", PROFILE, *(["--plant", fault] if fault else []),
-        *(["-n0"] if importlib.util.find_spec("xdist") else []), *_files(),
+        *(["-n0"] if importlib.util.find_spec("xdist") else []), *files,
     ]  # fmt: skip
     code = pytest.main(arguments, plugins=[reports])
     if code not in (0, 1) or not reports.tested:
@@ -60,7 +63,7 @@ class _Reports:
         if report.skipped or not (report.when == "call" or report.failed):
             return
         file, _, name = report.nodeid.partition("::")
-        module = sys.modules.get(f"{PACKAGE}.{Path(file).stem}")
+        module = _module(file)
         message = _last_line(report) if report.failed else None
         self.tested.append(Tested(f"{Path(file).name}::{name}", _numbers(module), message, time.process_time()))
 
@@ -68,6 +71,10 @@ class _Reports:
 def _last_line(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     return str(crash.message if crash else report.longrepr).strip().splitlines()[0]
+
+
+def _module(file: str) -> object:
+    return sys.modules.get(f"{PACKAGE}.{Path(file).stem}")
 
 
 def _numbers(module: object) -> tuple[int, ...]:

@@ -61,11 +61,8 @@ def run(wishes: Wishes, say: Say) -> int:
     except KeyError as error:
         raise UsageError(f"unknown checkpoint {error}") from error
     for seed, jobs in _jobs(wishes, journal):
-        say(f"{len(jobs)} jobs, seed {seed}: loading")
-        chosen = {name: suites[name] for name in dict.fromkeys(job.suite for job in jobs)}
-        for suite in chosen.values():
-            suite.load(seed)
-        _run_all(jobs, chosen, journal, wishes, say)
+        say(f"{len(jobs)} jobs, seed {seed}")
+        _run_all(jobs, {name: suites[name] for name in wishes.suites}, journal, wishes, say)
     return conclude(wishes, journal, say)
 
 
@@ -114,6 +111,8 @@ def _run_all(jobs: list[Job], suites: dict[str, Suite], journal: Journal, wishes
     for suite in suites:
         left = [job for job in jobs if job.suite == suite and not _is_settled(job, seen, wishes)]
         number += sum(job.suite == suite for job in jobs) - len(left)
+        if left:
+            suites[suite].load(left[0].seed)
         for ended in run_forked(left, work, wishes.workers):
             number += 1
             job, findings = ended.job, ended.items + _trouble(ended)
@@ -131,10 +130,10 @@ def _is_settled(job: Job, seen: set[str], wishes: Wishes) -> bool:
 
 
 def _findings(job: Job, suites: dict[str, Suite], quick: bool) -> Iterator[Finding]:
-    """With ``quick``, up to the first check of the fault's own invariant that is red."""
+    """With ``quick``, up to the first check of the fault's own invariant that is red; from outside, of any."""
     for finding in suites[job.suite].findings(job.fault, quick=quick):
         yield finding
-        if quick and finding.red and is_own(finding):
+        if quick and finding.red and (is_own(finding) or job.suite == OUTSIDE):
             return
 
 

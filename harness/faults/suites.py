@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from harness.differential.bench import Bench, Oracle, oracle_of
@@ -16,7 +17,7 @@ from harness.differential.costs import COSTS
 from harness.differential.models import Model, find_models
 from harness.faults import properties
 from harness.faults.acting import checkpoints_of
-from harness.faults.findings import CLEAN, Finding
+from harness.faults.findings import CLEAN, Finding, states
 from harness.faults.forking import OutOfTime
 from harness.faults.matrix import OUTSIDE
 from harness.faults.served import Served
@@ -32,7 +33,7 @@ class Suite(Protocol):
         """Everything that is the same for all faults; in the process that jobs are forked from."""
 
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
-        """Of every check; with ``quick`` only where the fault says that it acts."""
+        """Of every check; with ``quick`` of those that state the fault's invariant, where it says that it acts."""
 
 
 @dataclass
@@ -52,9 +53,10 @@ class InProcess:
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         began = time.process_time()
         models = checkpoints_of(fault, self.models) if quick else self.models
+        asked = [check for check in self.checks if not quick or states(check.invariants, fault)]
         benches = [Bench(self.oracles[model.name], None if fault == CLEAN else fault) for model in models]
         reds: list[Bench] = []
-        for checks in (self.checks[:FIRST], self.checks[FIRST:]):
+        for checks in (asked[:FIRST], asked[FIRST:]):
             for bench in reds[:1] or benches:
                 for check in checks:
                     message = _first(check, bench)
@@ -87,7 +89,7 @@ class Properties:
 
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         began = time.process_time()
-        for seen in properties.run(None if fault == CLEAN else fault):
+        for seen in properties.run(None if fault == CLEAN else fault, partial(states, fault=fault) if quick else None):
             yield Finding(
                 fault, self.name, seen.test, "", seen.invariants, seen.message is not None, (seen.message or "")[:600],
                 round(seen.at - began, 3),
