@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from harness.conformance.environments import python_of
 python_of(sys.argv[1], sys.argv[2], Path(sys.argv[3]), print)' "$1" "$2" "$engines"
+    "$engines/$1-$2/bin/python" ci/mend_torchvision.py
 }
 
 judge() {  # TARGET VERSION ARGUMENTS...
@@ -32,10 +33,11 @@ judge() {  # TARGET VERSION ARGUMENTS...
 
 failed=
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
-(make_environment vllm $vllm && "$engines/vllm-$vllm/bin/python" ci/mend_torchvision.py) >"$scratch/vllm.log" 2>&1 &
+make_environment vllm $vllm >"$scratch/vllm.log" 2>&1 &
 making=$!
 make_environment sglang $sglang
-ci/sglang_on_cpu/install.sh "$engines/sglang-$sglang/bin/python"
+site=$("$engines/sglang-$sglang/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+cp -r ci/sgl_kernel "$site/"
 SGLANG_USE_CPU_ENGINE=1 CUDA_VISIBLE_DEVICES='' judge sglang $sglang \
     --engine-arg=--device=cpu --engine-arg=--attention-backend=torch_native --engine-arg=--disable-overlap-schedule \
     --engine-arg=--mem-fraction-static=0.2 --engine-arg=--max-total-tokens=8192 --engine-arg=--skip-server-warmup

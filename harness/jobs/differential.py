@@ -41,6 +41,8 @@ from harness.workloads.chat import chat_prompt
 SAMPLES, CROWD = 24, 8
 DTYPE = "float32"
 ODD = ", of odd prompts"
+PAST = 2**24
+"""No vocabulary has so many tokens; a signed 32-bit number holds it (sglang#31597)."""
 
 
 class Differential(Job):
@@ -134,8 +136,8 @@ class Differential(Job):
 
 
 def odd_prompts(prompts: Sequence[Prompt], seen: Sequence[Observation], placeholder: int) -> list[Prompt]:
-    """One prompt of several pictures, its placeholders not one for each; and expanded already. None in models that
-    write more than placeholders.
+    """One prompt of several pictures, its placeholders not one for each, or expanded already, or with an id that is
+    none. Nothing in models that write more than placeholders.
     """
     found = next(
         ((p, one) for p, one in zip(prompts, seen, strict=True) if len(p.pictures) > 1 and not p.written), None
@@ -148,5 +150,6 @@ def odd_prompts(prompts: Sequence[Prompt], seen: Sequence[Observation], placehol
         "a placeholder more": (*prompt.ids[:first], placeholder, *prompt.ids[first:]),
         "a placeholder fewer": (*prompt.ids[:first], *prompt.ids[first + 1 :]),
         "no placeholder": tuple(token for token in prompt.ids if token != placeholder),
+        "an id past the vocabulary": (*prompt.ids, PAST),
     }
     return [replace(prompt, name=name, ids=tuple(ids)) for name, ids in forms.items()]
