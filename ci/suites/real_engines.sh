@@ -26,7 +26,7 @@ judge() {  # TARGET VERSION ARGUMENTS...
     shift 2
     code=0
     assay run token-drift differential hostile --target "$target" --python "$python" --samples 16 \
-        --toggle dtype=float32 --startup-timeout 400 --out "$out" "$@" || code=$?
+        --toggle dtype=float32 --startup-timeout 400 --request-timeout 180 --out "$out" "$@" || code=$?
     echo "real_engines: $target ended with $code"
     [ $code -eq 0 ] || failed="$failed $target"
 }

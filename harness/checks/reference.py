@@ -66,11 +66,13 @@ class Compared:
 
 
 def answered_as_reference(pairs: Sequence[Compared], of: str = "") -> Verdict:
-    """What the reference answers the target answers too, and what it refuses the target refuses."""
+    """What the reference answers the target answers too, and what it refuses the target refuses, as the caller's fault:
+    with a 4xx.
+    """
     wrong = [
         {"request": pair.prompt.name, "message": f"target {_outcome(pair.seen)}, reference {_outcome(pair.reference)}"}
         for pair in pairs
-        if pair.seen.ok != pair.reference.ok
+        if pair.seen.ok != pair.reference.ok or not 200 <= pair.seen.status < 500
     ]
     return _verdict(ANSWERED + of, 17, len(pairs), wrong, None)
 
@@ -223,7 +225,9 @@ def _verdict(
 
 
 def _outcome(seen: Observation) -> str:
-    return "answered" if seen.ok else f"refused with {seen.status}: {seen.error!s:.160}"
+    if seen.ok:
+        return "answered"
+    return f"{f'refused with {seen.status}' if seen.status else 'gave no answer'}: {seen.error!s:.160}"
 
 
 def _where(reference: Observation, position: int) -> str:

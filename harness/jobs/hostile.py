@@ -70,7 +70,14 @@ class HostileInputs(Job):
         """What each got; and what the good ones got meanwhile, asked again and again: of each the answer that was not
         as when alone, if there was one.
         """
-        client = httpx2.Client(base_url=server.url, headers=dict(server.headers), timeout=SECONDS, trust_env=False)
+        # No connection is used twice: a server may close one that is idle while the next request is on its way.
+        client = httpx2.Client(
+            base_url=server.url,
+            headers=dict(server.headers),
+            timeout=SECONDS,
+            limits=httpx2.Limits(max_keepalive_connections=0),
+            trust_env=False,
+        )
         with client, ThreadPoolExecutor(AT_ONCE) as pool:
             waiting: list[Future[Reply]] = [pool.submit(send, client, one) for one in sent]
             try:

@@ -52,6 +52,13 @@ def test_a_request_that_only_one_answers_is_a_difference() -> None:
     assert "target refused with 500: no, reference answered" in verdict.message
 
 
+def test_a_refusal_must_be_a_4xx_and_silence_is_none() -> None:
+    both = refused(status=422)
+    assert answered_as_reference(pair(both, both)).status == "pass"
+    assert "target refused with 500" in answered_as_reference(pair(refused(), both)).message
+    assert "target gave no answer: died" in answered_as_reference(pair(refused(status=0, error="died"), both)).message
+
+
 def test_the_first_other_id_of_the_prompt_is_shown_between_its_neighbours() -> None:
     ran = replace(REFERENCE, prompt_ids=(1, 97, PAD, PAD, PAD, 98, 2, 3))
     verdict = prompts_as_reference(pair(ran), word)
