@@ -10,7 +10,8 @@ Shapes: T new tokens, E hidden, H query heads, G key/value heads, N = H + 2G, D 
 
 from __future__ import annotations
 
-from typing import Any
+from inspect import signature
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from reference_engine.attention import paged_attention
 from reference_engine.faster_modules import join, swap
 
 PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+DECODER_PARTS = {"embed_tokens", "layers", "norm", "rotary_emb"}
 LINEAR_PARTS = {"self_attn": {"q_proj", "k_proj", "v_proj", "o_proj"}, "mlp": {"gate_proj", "up_proj", "down_proj"}}
 TRIAL_ROWS = (2, 5, 33)
 """A single row is multiplied by another kernel, which rounds by the number of outputs: joined products may differ."""
@@ -80,6 +82,46 @@ def _fused(layer: nn.Module) -> nn.Module | None:
         given = {"position_embeddings": (cos_1TD, sin_1TD), "paged": TrialStep(), "attention_mask": None}
         if not torch.equal(layer(x_1TE, **given), fused(x_1TE, **given)):
             return None
+    return fused
+
+
+class Hidden(NamedTuple):
+    """What is read of a decoder's output."""
+
+    last_hidden_state: Tensor
+
+
+class FusedDecoder(nn.Module):
+    """Rotary embeddings, layers, norm."""
+
+    def __init__(self, decoder: Any) -> None:
+        super().__init__()
+        self.rotary, self.layers, self.norm = decoder.rotary_emb, decoder.layers, decoder.norm
+
+    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, paged: Any, use_cache: bool = False) -> Hidden:
+        """As transformers calls a decoder; ``position_ids`` are [3, 1, T] or [1, T], as the model wants them."""
+        x_1TE, turns = inputs_embeds, self.rotary(inputs_embeds, position_ids)
+        for layer in self.layers:
+            x_1TE = layer(x_1TE, position_embeddings=turns, paged=paged)
+        return Hidden(self.norm(x_1TE))
+
+
+def fuse_decoder(decoder: nn.Module, rows_of_positions: int) -> nn.Module:
+    """The decoder's fused form, if it has one and both give the same bits; else the decoder."""
+    layers: Any = getattr(decoder, "layers", ())
+    has_known_parts = {name for name, _ in decoder.named_children()} == DECODER_PARTS
+    takes_more = "deepstack_visual_embeds" in signature(decoder.forward).parameters
+    if not has_known_parts or takes_more or not all(isinstance(layer, FusedLayer) for layer in layers):
+        return decoder
+    fused, weight = FusedDecoder(decoder), layers[0].output.weight
+    for rows in TRIAL_ROWS:
+        generator = torch.Generator().manual_seed(rows)
+        x_1TE = torch.randn(1, rows, len(weight), generator=generator).to(weight.device, weight.dtype)
+        shape = (3, 1, rows) if rows_of_positions == 3 else (1, rows)
+        positions = torch.randint(1000, shape, generator=generator).to(weight.device)
+        given = {"inputs_embeds": x_1TE, "position_ids": positions, "use_cache": False, "paged": TrialStep()}
+        if not torch.equal(decoder(**given).last_hidden_state, fused(**given).last_hidden_state):
+            return decoder
     return fused
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.bench.models import SENTINEL
+from harness.bench.models import HALF_BILLION, SENTINEL
 from harness.bench.workloads import Workload
 from harness.errors import UsageError
 
@@ -65,9 +65,9 @@ def _word(setting: Any) -> str:
     return {True: "on", False: "off"}[setting] if isinstance(setting, bool) else str(setting)
 
 
-SERVING = Workload(32, (4, 48), images=(1, 2), load=2.0)
-TEXT = Workload(32, (4, 48), words=(4, 48), load=2.0)
-RAGGED = Workload(12, (4, 24), words=(2, 20), load=2.0)
+SERVING = Workload(32, (1, 208), mean_new_tokens=26, images=(1, 2), load=2.0)
+TEXT = Workload(32, (1, 208), mean_new_tokens=26, words=(4, 48), load=2.0)
+RAGGED = Workload(12, (1, 112), mean_new_tokens=14, words=(2, 20), load=2.0)
 EVEN = Workload(8, (12, 12), words=(12, 12))
 SMALL_IMAGES = Workload(32, (1, 1), images=(1, 1), cells=(1, 3))
 PICTURES = Workload(32, (1, 1), images=(1, 2))
@@ -115,7 +115,7 @@ ENTRIES: tuple[Entry, ...] = (
             Seat("transformers continuous batching", "transformers-cb", goal=2.0),
             Seat("vLLM", "vllm", goal=1.0),
         ),
-        model="random-0.5b",
+        model=HALF_BILLION,
         rounds=4,
     ),
     Entry(
@@ -123,7 +123,7 @@ ENTRIES: tuple[Entry, ...] = (
         "8 text requests of one length, all at once: matrix products are the limit",
         EVEN,
         (ours(), Seat("generate, padded batches", "generate-padded", goal=1.0)),
-        model="random-0.5b",
+        model=HALF_BILLION,
         rounds=4,
     ),
     toggle(

@@ -14,8 +14,9 @@ from typing import Any
 from harness.errors import UsageError
 
 SENTINEL = "sentinel-qwen2.5-vl"
+HALF_BILLION = "random-0.5b"
 SIZES: dict[str, dict[str, Any]] = {
-    "random-0.5b": {
+    HALF_BILLION: {
         "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
         "num_key_value_heads": 2, "vocab_size": 151_936, "tie_word_embeddings": True,
     },

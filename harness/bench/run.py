@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from harness.bench.contest import NO_GPU, Contest, EntryResult, Oracle, Wishes, has_gpu
+from harness.bench.contest import NO_GPU, QUICK_SHARE, Contest, EntryResult, Oracle, Wishes, has_gpu
 from harness.bench.contestants.base import Setup
-from harness.bench.entries import COLD, GPU_MODELS, SERVING, Entry
-from harness.bench.models import SENTINEL, checkpoint
+from harness.bench.entries import COLD, GPU_MODELS, RAGGED, SERVING, Entry
+from harness.bench.models import HALF_BILLION, SENTINEL, checkpoint
 from harness.bench.process import WorkerProcess
 from harness.bench.workloads import Workload, arrivals
 from harness.observation import Prompt
@@ -41,7 +42,8 @@ def run(entries: Sequence[Entry], wishes: Wishes, progress: Progress, keep: Call
     for entry in entries:
         results.append(Contest(entry, wishes, oracle, progress).hold())
         keep(Outcome(results, environment | {"ended": _now()}, {}))
-    return Outcome(results, environment | {"ended": _now()}, measures(wishes, progress))
+    models = {entry.model for entry in entries}
+    return Outcome(results, environment | {"ended": _now()}, measures(wishes, progress, models))
 
 
 def surroundings(wishes: Wishes) -> dict[str, Any]:
@@ -57,24 +59,43 @@ def surroundings(wishes: Wishes) -> dict[str, Any]:
     }
 
 
-def measures(wishes: Wishes, progress: Progress) -> dict[str, dict[str, Any]]:
-    """What the reference engine's time and memory go into, on the sentinel."""
+def measures(wishes: Wishes, progress: Progress, models: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What the reference engine's time and memory go into: on the sentinel, and in time on the larger model too, if an
+    entry had it loaded."""
     progress.job("measures", "share of matrix products, memory under load")
-    model = checkpoint(SENTINEL, wishes.cache)
-    vocabulary = Vocabulary(model)
-    serving, mixed = (w.prompts(vocabulary, 0.25 if wishes.quick else 1.0) for w in (SERVING, MIXED))
-    log = wishes.logs / "measures.log"
-    with WorkerProcess("ours", sys.executable, wishes.threads, log) as worker:
-        worker.load("ours", Setup(str(model), threads=wishes.threads, options=COLD))
-        worker.play(serving, [0.0] * len(serving))
-        spent = worker.measure("operators", serving, arrivals(len(serving), PROFILE_RATE))
-        share = spent["matrix_products"] / spent["operators"]
+    serving = prompts_of(SERVING, SENTINEL, wishes)
+    found = {f"decode alone on a GPU, {name}, bfloat16": decode_bandwidth(name, wishes, serving) for name in GPU_MODELS}
+    with our_engine(SENTINEL, wishes) as worker:
+        found["matrix products in the serving entry"] = matrix_products(worker, serving, PROFILE_RATE)
+        mixed = prompts_of(MIXED, SENTINEL, wishes)
         used = worker.measure("memory", mixed, arrivals(len(mixed), PROFILE_RATE))
-    gpu = {f"decode alone on a GPU, {name}, bfloat16": decode_bandwidth(name, wishes, serving) for name in GPU_MODELS}
-    return gpu | {
-        "matrix products in the serving entry": {"share of operator time": share, **spent},
-        f"memory, {len(mixed)} mixed requests, MiB": used,
-    }
+        found[f"memory, {len(mixed)} mixed requests, MiB"] = used
+    if HALF_BILLION in models:
+        with our_engine(HALF_BILLION, wishes) as worker:
+            ragged = prompts_of(RAGGED, HALF_BILLION, wishes)
+            found["matrix products in the text-0.5b entry"] = matrix_products(worker, ragged, 0.0)
+    return found
+
+
+def matrix_products(worker: WorkerProcess, prompts: Sequence[Prompt], rate: float) -> dict[str, Any]:
+    """Their share of what operators took, and of all processor time; the profiler's own time is in the latter."""
+    worker.play(prompts, [0.0] * len(prompts))
+    spent = worker.measure("operators", prompts, arrivals(len(prompts), rate))
+    products = spent["matrix_products"]
+    shares = {"operator time": products / spent["operators"], "processor time": products / spent["cpu_seconds"]}
+    return {f"share of {whole}": share for whole, share in shares.items()} | spent
+
+
+def prompts_of(workload: Workload, model: str, wishes: Wishes) -> list[Prompt]:
+    return workload.prompts(Vocabulary(checkpoint(model, wishes.cache)), QUICK_SHARE if wishes.quick else 1.0)
+
+
+@contextmanager
+def our_engine(model: str, wishes: Wishes) -> Iterator[WorkerProcess]:
+    """The reference engine with nothing that would remember an earlier round."""
+    with WorkerProcess("ours", sys.executable, wishes.threads, wishes.logs / f"measures.{model}.log") as worker:
+        worker.load("ours", Setup(str(checkpoint(model, wishes.cache)), threads=wishes.threads, options=COLD))
+        yield worker
 
 
 def decode_bandwidth(name: str, wishes: Wishes, prompts: Sequence[Prompt]) -> dict[str, Any]:

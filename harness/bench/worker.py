@@ -6,6 +6,7 @@ other side closes or is gone. Its standard output is a log: libraries may print 
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -22,6 +23,8 @@ class Worker:
 
     def load(self, kind: str, setup: Any) -> dict[str, str]:
         self.contestant = build(kind, setup)
+        gc.collect()
+        gc.freeze()  # as servers do: what was loaded is not walked through again, whoever loaded it
         return self.contestant.describe()
 
     def play(self, prompts: Any, arrivals: Any) -> Any:

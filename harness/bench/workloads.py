@@ -1,7 +1,10 @@
 """The requests of the benchmark, from a seed: what is asked, how many tokens are wanted, when each one arrives.
 
-Lengths are ragged unless a workload is even. ``load`` is the arrival rate over the rate at which the reference engine
-ends the same requests when all are there from the start, so that above 1 there is always work; 0 means all at once.
+Lengths are ragged unless a workload is even: with ``mean_new_tokens`` an answer may end at every token with one chance
+(geometric lengths, which deviate from their mean by as much as that mean, about as those of published traces of chat
+services do); without it all lengths of a range are equally likely. ``load`` is the arrival rate over the rate at which
+the reference engine ends the same requests when all are there from the start, so that above 1 there is always work; 0
+means all at once.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ class Workload:
 
     requests: int
     new_tokens: tuple[int, int]
+    mean_new_tokens: float | None = None
+    """Of geometric lengths, before they are cut to the range; None: uniform."""
     images: tuple[int, int] = (0, 0)
     """Images of one request."""
     cells: tuple[int, int] = (1, 5)
@@ -41,7 +46,12 @@ class Workload:
 
     def _prompt(self, rng: Generator, vocabulary: Vocabulary, name: str) -> Prompt:
         asked = chat_prompt(vocabulary, name, self._question(rng))
-        return replace(asked, max_new_tokens=_draw(rng, self.new_tokens), ignore_eos=True)
+        return replace(asked, max_new_tokens=self._length(rng), ignore_eos=True)
+
+    def _length(self, rng: Generator) -> int:
+        if self.mean_new_tokens is None:
+            return _draw(rng, self.new_tokens)
+        return int(np.clip(rng.geometric(1 / self.mean_new_tokens), *self.new_tokens))
 
     def _question(self, rng: Generator) -> Question:
         from reference_engine.sentinels.digits import shared_bank
@@ -58,6 +68,8 @@ class Workload:
     def describe(self) -> str:
         """One line for the table."""
         text = f"{self.requests} requests, {_span(self.words)} words, {_span(self.new_tokens)} new tokens"
+        if self.mean_new_tokens is not None:
+            text += f" (geometric, mean {self.mean_new_tokens:g})"
         if self.images != (0, 0):
             text += f", {_span(self.images)} images of {_span(self.cells)} by {_span(self.cells)} tokens"
         return text

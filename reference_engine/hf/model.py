@@ -21,7 +21,7 @@ from reference_engine.attention.operator import OperatorStep
 from reference_engine.batch_invariant import has_experts, install
 from reference_engine.device import to_device
 from reference_engine.faster_modules import fuse_norms, join_projections, pack_linears
-from reference_engine.fused_layer import fuse_layers
+from reference_engine.fused_layer import fuse_decoder, fuse_layers
 from reference_engine.hf import library
 from reference_engine.hf.recurrent import separate_requests
 from reference_engine.parallel.collectives import Collectives
@@ -114,6 +114,7 @@ class Model:
         join_projections(self._model)
         if self.device.type == "cpu":
             pack_linears(self._model)
+        self._decoder = fuse_decoder(self._decoder, self._rows_of_positions)
 
     def compile_decoder(self) -> None:
         """One graph for steps of every size, with the attention as an operator inside. The first step takes minutes."""

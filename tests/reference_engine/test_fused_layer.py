@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reference_engine import fused_layer
 from reference_engine.attention import paged_attention
-from reference_engine.fused_layer import FusedLayer, TrialStep, fuse_layers, rotate
+from reference_engine.fused_layer import FusedDecoder, FusedLayer, Hidden, TrialStep, fuse_decoder, fuse_layers, rotate
 
 WIDTH, HIDDEN = 8, 64
 
@@ -55,6 +55,27 @@ class Layer(nn.Module):
     ) -> Tensor:
         x = x + self.doubled * self.self_attn(self.input_layernorm(x), *position_embeddings, paged)
         return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Rotary(nn.Module):
+    def forward(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        turns = positions.reshape(-1, 1, positions.shape[-1]).sum(0)[..., None] * torch.arange(1.0, WIDTH + 1)
+        return turns.cos(), turns.sin()
+
+
+class Decoder(nn.Module):
+    """As Llama and Qwen2 have it; ``scale`` is what Gemma does to embeddings."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.embed_tokens, self.norm, self.rotary_emb = nn.Embedding(3, HIDDEN), nn.RMSNorm(HIDDEN), Rotary()
+        self.layers, self.scale = nn.ModuleList([Layer(), Layer()]), scale
+
+    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, paged: Any, use_cache: bool) -> Hidden:
+        x, turns = inputs_embeds * self.scale, self.rotary_emb(inputs_embeds, position_ids)
+        for layer in self.layers:
+            x = layer(x, position_embeddings=turns, paged=paged)
+        return Hidden(self.norm(x))
 
 
 def fused(layer: nn.Module) -> nn.Module:
@@ -117,6 +138,36 @@ def test_a_mask_of_the_models_is_refused() -> None:
         fused(Layer())(x, position_embeddings=embeddings, paged=step, attention_mask=torch.ones(1))
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+@torch.inference_mode()
+def test_a_fused_decoder_gives_the_same_bits(rows: int) -> None:
+    decoder = Decoder()
+    fuse_layers(decoder)
+    made = fuse_decoder(decoder, rows)
+    assert type(made) is FusedDecoder
+    given = {"inputs_embeds": inputs(7)[0], "paged": TrialStep(), "use_cache": False}
+    given["position_ids"] = torch.arange(7).expand((3, 1, 7) if rows == 3 else (1, 7))
+    assert torch.equal(made(**given)[0], decoder(**given)[0])
+
+
+class DeepDecoder(Decoder):
+    def forward(self, *given: Any, deepstack_visual_embeds: Any = None, **more: Any) -> Hidden:  # type: ignore[override]
+        return super().forward(*given, **more)
+
+
+@pytest.mark.parametrize("other", ["scale", "part", "layer", "deepstack"])
+@torch.inference_mode()
+def test_a_decoder_that_does_something_else_stays(other: str) -> None:
+    decoder = (DeepDecoder if other == "deepstack" else Decoder)(scale=2.0 if other == "scale" else 1.0)
+    fuse_layers(decoder)
+    if other == "part":
+        decoder.embed_norm = nn.Identity()
+    if other == "layer":
+        decoder.layers[1] = Layer()
+    assert fuse_decoder(decoder, 1) is decoder
+
+
 def test_an_engine_has_them(bench: Any) -> None:
+    assert type(bench.engine().runner.decoder._decoder) is FusedDecoder
     layers = bench.engine().runner.decoder._model.get_decoder().layers
     assert {type(layer) for layer in layers} == {FusedLayer}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, pstdev
 
 import pytest
 import torch
@@ -35,6 +35,13 @@ def test_requests_follow_from_the_seed_and_stay_within_their_ranges(vocabulary: 
 
 def test_a_share_is_the_first_ones(vocabulary: Vocabulary) -> None:
     assert MIXED.prompts(vocabulary, 0.25) == MIXED.prompts(vocabulary)[:3]
+
+
+def test_geometric_lengths_deviate_by_as_much_as_their_mean(vocabulary: Vocabulary) -> None:
+    lengths = [p.max_new_tokens for p in Workload(600, (2, 90), 20, words=(1, 1)).prompts(vocabulary)]
+    assert (min(lengths), max(lengths)) == (2, 90)
+    assert fmean(lengths) == pytest.approx(20, rel=0.1)
+    assert pstdev(lengths) == pytest.approx(20, rel=0.15)
 
 
 def test_arrivals_are_a_process_of_the_rate_that_begins_at_once() -> None:
