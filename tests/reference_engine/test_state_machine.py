@@ -22,8 +22,6 @@ HUNT = settings(
 FAULTS = [fault.id for module in (prefix_cache, encoder_cache, scheduling) for fault in module.FAULTS]
 KEYS_ONLY = {"F2-01", "F2-03", "F2-05", "fix-wider-hash"}
 """Too rare to meet in a few images: found by the properties of keys, see test_key_faults.py."""
-ONE_ORDER = {"F5-03"}
-"""Needs an order of events that is hardly ever drawn: see the last test here."""
 IN_SHORT = {"F2-09", "F5-08", "F5-17"}
 
 
@@ -65,7 +63,7 @@ def test_many_schedules(cases: Cases) -> None:
     [
         pytest.param(fault, marks=[] if fault in IN_SHORT else [pytest.mark.slow])
         for fault in FAULTS
-        if fault not in KEYS_ONLY | ONE_ORDER
+        if fault not in KEYS_ONLY
     ],
 )
 @pytest.mark.filterwarnings("ignore")
