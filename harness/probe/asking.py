@@ -103,7 +103,8 @@ def _prompt_ids(body: Mapping[str, Any], choice: Mapping[str, Any]) -> list[int]
 
 def _told(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Told:
     meta = choice.get("meta_info") or {}
-    ids = choice.get("token_ids") or meta.get("output_ids") or [one[1] for one in meta.get("output_token_logprobs", ())]
+    ids = choice.get("token_ids") or choice.get("response_token_ids") or meta.get("output_ids")
+    ids = ids or [one[1] for one in meta.get("output_token_logprobs", ())]
     told = Told(
         ids=list(ids),
         text=message.get("content") or "",
@@ -169,7 +170,7 @@ class IdsWay:
             return {"model": model, "prompt": list(ids), "max_tokens": max_tokens, "temperature": 0.0} | dict(
                 self.wants
             )
-        parts = [{"type": "image_url", "image_url": {"url": uri}} for uri in uris]
+        parts = [{"type": "image_url", "url": uri} for uri in uris]
         sampling = {"temperature": 0.0, "max_tokens": max_tokens, "ignore_eos": True}
         sent = {"model": model, "token_ids": list(ids), "sampling_params": sampling}
         return sent | ({"content_parts": parts} if parts else {}) | dict(self.wants)

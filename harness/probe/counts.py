@@ -91,7 +91,9 @@ def several_images(bench: Bench) -> str:
     if bench.expected is None:
         raise Lacking("no model was named (--model), so nothing is predicted")
     a, b, c = (bench.pictures.one(size) for size in ((84, 56), (56, 84), (153, 174)))
-    for parts in ((a, b, c, "which?"), ("one", a, "two", c, b), (c, "x", a)):
+    many = bench.pictures.several((365, 211), 4)
+    prompts: list[tuple[str | Picture, ...]] = [(a, b, c, "which?"), ("one", a, "two", c, b), (c, "x", a), (*many, "?")]
+    for parts in prompts:
         ask = Ask.user(*parts, max_tokens=1)
         reply, predicted = bench.ask(ask), bench.expected.chat(ask)
         if isinstance(predicted, str):
@@ -101,7 +103,7 @@ def several_images(bench: Bench) -> str:
             raise Wrong(f"{_form(parts)}: {reply.prompt_tokens} tokens, not {wanted}")
         if reply.prompt_ids and (kind := _ids_against(predicted, reply.prompt_ids)) not in ("same", OWN_IDS):
             raise Wrong(f"{_form(parts)}: {kind}")
-    return "three prompts of two and three images as predicted"
+    return "four prompts of two to four images as predicted"
 
 
 def same_size(bench: Bench) -> str:

@@ -19,6 +19,7 @@ GROUNDS = ((220, 30, 30), (30, 60, 220), (240, 220, 40), (30, 170, 60), (130, 40
 REPORTED: tuple[Size, ...] = (
     (365, 211), (211, 365), (153, 174), (174, 153), (337, 337), (161, 184), (184, 161), (26, 28), (332, 27), (27, 332),
     (11, 3), (3, 11), (2, 2), (1093, 5), (84, 56), (56, 84),
+    (42, 70), (70, 42), (48, 80), (98, 126),
 )  # fmt: skip
 """(width, height) of bug reports: near rounding edges, smaller than a patch, long and thin, transposed pairs."""
 SMALLEST_SIDE = 28

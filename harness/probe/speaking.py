@@ -24,6 +24,7 @@ PROMPT_IDS: tuple[Mapping[str, Any], ...] = (
     {"return_prompt_token_ids": True, "return_meta_info": True},
 )
 """vLLM's way to have ids back, then SGLang's (sglang#23751)."""
+GREEDY_CHOICES = "greedy ones too"
 VERSION_PAGES = (("/version", "version"), ("/server_info", "version"), ("/get_server_info", "version"))
 VALID_ANYWHERE = ("images", "streams", "log-probabilities", "seeds", "several choices", "stop strings")
 """Features of OpenAI's own chat: a server without one says 4xx."""
@@ -136,8 +137,12 @@ def _prompt_ids(line: Line, speaks: Speaks, picture: Picture) -> str:
 
 
 def _answer_ids(line: Line, speaks: Speaks, picture: Picture) -> str:
-    reply = _chat(line, speaks)
-    return "beside the text" if reply.ok and reply.first.ids else "!not in the answer"
+    for wish in ({}, *PROMPT_IDS):
+        reply = _chat(line, speaks, **wish)
+        if reply.ok and reply.first.ids:
+            speaks.wants |= wish
+            return ", ".join(wish) or "beside the text"
+    return "!not in the answer"
 
 
 def _ignore_eos(line: Line, speaks: Speaks, picture: Picture) -> str:
@@ -172,6 +177,15 @@ def _option(name: str, value: Any) -> Callable[[Line, Speaks, Picture], str]:
         return name if reply.ok else _refusal(reply)
 
     return ask
+
+
+def _choices(line: Line, speaks: Speaks, picture: Picture) -> str:
+    """Some servers give several drawn choices only."""
+    greedy = _chat(line, speaks, n=2)
+    if greedy.ok:
+        return GREEDY_CHOICES
+    drawn = _chat(line, speaks, n=2, temperature=1.0)
+    return f"drawn ones only ({greedy.error})" if drawn.ok else _refusal(greedy)
 
 
 def _tokenize(line: Line, speaks: Speaks, picture: Picture) -> str:
@@ -230,7 +244,7 @@ FEATURES: dict[str, Callable[[Line, Speaks, Picture], str]] = {
     "images": _images,
     "streams": _streams,
     "seeds": _option("seed", 7),
-    "several choices": _option("n", 2),
+    "several choices": _choices,
     "stop strings": _option("stop", ["@@@"]),
     "tokenizing": _tokenize,
     "tokenizing chats": _tokenize_chats,

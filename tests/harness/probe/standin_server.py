@@ -35,6 +35,7 @@ class Flags:
     usage: bool = True
     streams: bool = True
     choices: bool = True
+    drawn_choices: bool = True
     # What is wrong with it.
     blind: bool = False
     sorts_images: bool = False
@@ -161,7 +162,7 @@ class Handler(BaseHTTPRequestHandler):
         flags, prompt, length = self.flags, Prompt(body["messages"], self.flags), body.get("max_tokens", 16)
         if length < 1 or body.get("logit_bias") or (body.get("stream") and not flags.streams):
             raise Failure(400, "not taken")
-        if body.get("n", 1) > 1 and not flags.choices:
+        if body.get("n", 1) > 1 and not (flags.drawn_choices if body["temperature"] else flags.choices):
             raise Failure(400, "n: one choice only")
         digest = prompt.digest
         if flags.noisy_in_crowds:

@@ -71,7 +71,11 @@ def test_each_fault_turns_its_check_red(flag: dict[str, Any], checks: set[str]) 
     [
         ({"images": False}, "order matters", "lacks images: 400: images are not supported"),
         ({"logprobs": False}, "probabilities", "lacks log-probabilities: accepted, but not in the answer"),
-        ({"choices": False}, "several choices", "lacks several choices: 400: n: one choice only"),
+        (
+            {"choices": False, "drawn_choices": False},
+            "several choices",
+            "lacks several choices: 400: n: one choice only",
+        ),
         ({"streams": False}, "streamed as whole", "lacks streams: 400: not taken"),
         ({"usage": False}, "same size, same count", "no usage.prompt_tokens"),
     ],
@@ -83,6 +87,13 @@ def test_what_is_lacking_is_not_exercised_and_said(flag: dict[str, Any], check: 
     assert verdict.status == "not_exercised"
     assert why in verdict.message
     assert "fail" not in statuses(report).values()
+
+
+def test_drawn_choices_are_judged_where_greedy_ones_are_refused() -> None:
+    with standing_in(choices=False) as url:
+        report = probed(url)
+    [verdict] = [one.verdict for one in report.filed if one.verdict.check == "several choices"]
+    assert (verdict.status, verdict.message) == ("pass", "three drawn choices, counted as made, the prompt once")
 
 
 def test_a_server_that_is_something_else_is_told_from_one(capsys: pytest.CaptureFixture[str]) -> None:
