@@ -1,7 +1,7 @@
 """What the probe alone sees of planted faults: ``python -m harness.probe.drill [FAULT ...] --out DIR``.
 
 Each fault is planted in a reference server of its own, at that server's default settings; the probe knows nothing but
-the address and the model's files. An unfinished drill goes on where it was.
+the address and the model's files, and ends at its first red check. An unfinished drill goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.differential.models import find_models
+from harness.errors import JobError
 from harness.faults.served import served
 from harness.probe.run import Wishes, probe
 from harness.progress import Silent
 from harness.surroundings import assay_version
-from reference_engine.faults import FAULTS, read_reports
+from harness.verdict import Filed, Verdict
+from reference_engine.faults import FAULTS
 
 CLEAN = "(none)"
 PREDICTED = (
@@ -28,6 +30,20 @@ PREDICTED = (
     "several images, mixed sizes",
 )
 """Checks that need the model's files."""
+
+
+class Seen(Exception):
+    """A check went red, which is all that the drill asks."""
+
+
+class UntilRed(Silent):
+    def __init__(self) -> None:
+        self.verdicts: list[Verdict] = []
+
+    def verdict(self, filed: Filed) -> None:
+        self.verdicts.append(filed.verdict)
+        if filed.verdict.status == "fail":
+            raise Seen
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,12 +77,14 @@ def _drill(fault: str, model: str, timeout: float) -> dict[str, Any]:
     told: dict[str, Any] = {"fault": fault}
     with served(known, None if fault == CLEAN else fault) as wire:
         url = str(wire._client.base_url)
+        watching = UntilRed()
         try:
-            report = probe(Wishes(url, model=model, request_timeout=timeout, time_limit=240, seed=5), Silent())
-            verdicts = [one.verdict for one in report.filed]
-        except Exception as error:
-            told["problem"] = f"{type(error).__name__}: {error}"
-            verdicts = []
+            probe(Wishes(url, model=model, request_timeout=timeout, time_limit=240, seed=5), watching)
+        except Seen:
+            pass
+        except JobError as error:
+            told["problem"] = str(error)
+    verdicts = watching.verdicts
     told["red"] = {one.check: one.message for one in verdicts if one.status == "fail"}
     told["unsure"] = {one.check: one.message for one in verdicts if one.status == "cannot_tell"}
     told["seconds"] = round(time.monotonic() - started, 1)
@@ -76,23 +94,24 @@ def _drill(fault: str, model: str, timeout: float) -> dict[str, Any]:
 def markdown(found: Sequence[dict[str, Any]], model: str) -> str:
     planted = [one for one in found if one["fault"] in FAULTS]
     red = [one for one in planted if one["red"] or one.get("problem")]
-    alone = [one for one in red if one.get("problem") or set(one["red"]) - set(PREDICTED)]
-    reports = read_reports()
-    of_catalogue = [one for one in planted if one["fault"] in reports.ids]
+    by_files = [one for one in red if one["red"] and not set(one["red"]) - set(PREDICTED)]
     clean = [one for one in found if one["fault"] == CLEAN]
+    unasked = [name for name in FAULTS if name not in {one["fault"] for one in planted}]
     lines = [
         f"# What `assay probe` sees of planted faults: {model}", "",
         f"Each fault in a reference server of its own at default settings; Assay {assay_version()}.", "",
-        f"- seen: **{len(red)} of {len(planted)}** ({sum(one in red for one in of_catalogue)} of the "
-        f"{len(of_catalogue)} that are reports of the catalogue)",
-        f"- seen without the model's files: **{len(alone)}**",
-        f"- with nothing planted: **{sum(len(one['red']) for one in clean)} red** in {len(clean)} probe", "",
-        "| fault | what it does | red | first evidence |", "|---|---|---|---|",
+        f"- seen: **{len(red)} of {len(planted)}** asked",
+        f"- of these by a check that needs the model's files, and came first: {len(by_files)}",
+        f"- with nothing planted: **{sum(len(one['red']) for one in clean)} red** in {len(clean)} probe",
+        f"- not asked: {', '.join(unasked) or 'none'}", "",
+        "| fault | what it does | seen by | first evidence |", "|---|---|---|---|",
     ]  # fmt: skip
-    for one in sorted(planted, key=lambda one: bool(one["red"])):
-        first = one.get("problem") or next(iter(one["red"].values()), "")
-        cells = (one["fault"], FAULTS[one["fault"]].summary, str(len(one["red"])) if one["red"] else "-", first[:160])
-        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    for one in sorted(planted, key=lambda one: one in red):
+        name, message = next(
+            iter(one["red"].items()), ("before any check" if one in red else "-", one.get("problem", ""))
+        )
+        cells = (one["fault"], FAULTS[one["fault"]].summary, name, message[:160])
+        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.probe.asking import Ask
 from harness.probe.bench import Bench
+from harness.probe.line import Gone
 from harness.probe.outcomes import Lacking, Wrong
 from harness.probe.speaking import CHAT
 
@@ -46,8 +47,13 @@ def refused_and_alive(bench: Bench) -> str:
     before = bench.ask(bench.text_ask, again=True)
     wrong, taken = [], []
     sent = requests(bench)
+    last = "the first request"
     for name, (path, body) in sent.items():
-        answer = bench.answer(path, body)
+        try:
+            answer = bench.answer(path, body)
+        except Gone as error:
+            raise Gone(f"after {last}: {error}") from None
+        last = name
         if answer.status >= 500 or not answer.status:
             wrong.append(f"{name}: {answer.status or 'no answer'}, {answer.told[:120]}")
         elif answer.ok:

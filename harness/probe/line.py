@@ -112,7 +112,7 @@ class Line:
             with self._client.stream(method, path, json=body, timeout=timeout) as answer:
                 return _read(answer, end)
         except httpx2.ConnectError as error:
-            raise Gone(f"{self.url} takes no connection: {error}") from None
+            raise Gone(f"no connection is taken ({error})") from None
         except httpx2.TimeoutException:
             if self._left() <= 0:
                 raise Spent("the time limit is reached (--time-limit)") from None

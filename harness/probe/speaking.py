@@ -65,7 +65,7 @@ def find_out(line: Line, picture: Picture, model: str | None = None) -> Speaks:
     try:
         listed = line.get("/v1/models")
     except Gone as error:
-        raise Unspoken(f"url: {error}") from None
+        raise Unspoken(f"url: {line.url}: {error}") from None
     _check_key(listed)
     names = [one.get("id") for one in listed.get("data") or () if isinstance(one, Mapping)]
     speaks = Speaks(model or next(iter(names), None) or "default")

@@ -28,6 +28,7 @@ CACHE: dict[bytes, bytes] = {}
 class Flags:
     key: str = ""
     hangs: bool = False
+    dies_after: int = 0
     is_openai: bool = True
     logprobs: bool = True
     images: bool = True
@@ -128,6 +129,7 @@ def tokens_of(digest: str, count: int, draw: str = "") -> Iterator[tuple[str, fl
 class Handler(BaseHTTPRequestHandler):
     flags: Flags
     running = 0
+    posts = 0
     protocol_version = "HTTP/1.1"
     wbufsize = 1 << 16
 
@@ -140,6 +142,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        Handler.posts += 1
+        if Handler.posts == self.flags.dies_after:
+            self.server.shutdown()
+            self.server.server_close()
+            self.close_connection = True
         if self.flags.hangs:
             time.sleep(3)
         if not self._allowed():
@@ -222,6 +229,7 @@ class Handler(BaseHTTPRequestHandler):
 def standing_in(**flags: Any) -> Iterator[str]:
     """The address of such a server."""
     CACHE.clear()
+    Handler.posts = 0
     handler = type("Flagged", (Handler,), {"flags": Flags(**flags)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

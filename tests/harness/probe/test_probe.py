@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from standin_server import standing_in
@@ -106,7 +107,7 @@ def test_a_server_that_is_something_else_is_told_from_one(capsys: pytest.Capture
 
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", "http://127.0.0.1:9", "--quiet"]) == 2
-    assert "takes no connection" in capsys.readouterr().err
+    assert "http://127.0.0.1:9: no connection is taken" in capsys.readouterr().err
 
 
 def test_a_key_is_asked_for_and_never_shown(
@@ -120,6 +121,7 @@ def test_a_key_is_asked_for_and_never_shown(
         assert "--api-key-env" in capsys.readouterr().err
         assert main(["probe", url, "--api-key-env", "A_KEY", *files, "--no-hostile", "--quiet"]) == 0
     shown = [Path(path).read_text() for path in out] + [capsys.readouterr().out]
+    assert ElementTree.fromstring(shown[2]).tag.endswith("svg")
     for text in shown:
         assert "stand-in" in text
         for secret in ("s3cret-key", "127.0.0.1", "folder/of"):
@@ -148,6 +150,15 @@ def test_a_server_that_hangs_is_given_up(capsys: pytest.CaptureFixture[str]) -> 
     with standing_in(hangs=True) as url:
         assert main(["probe", url, "--request-timeout", "0.3", "--quiet"]) == 2
     assert "no answer within" in capsys.readouterr().err
+
+
+def test_a_server_that_dies_is_a_failure_of_the_check_that_met_it() -> None:
+    with standing_in(dies_after=60) as url:
+        report = probed(url)
+    [failed] = [one.verdict for one in report.filed if one.verdict.status == "fail"]
+    assert "the server went away" in failed.message
+    assert url.removeprefix("http://") not in failed.message
+    assert report.filed[-1].verdict.status == "not_exercised"
 
 
 def test_without_a_model_the_plain_install_is_enough() -> None:
