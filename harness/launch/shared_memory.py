@@ -1,13 +1,15 @@
 """Which shared-memory segments a family of processes holds, so that they can be removed when it is gone.
 
-A segment in ``/dev/shm`` is theirs when one of them has it mapped or open; names that were there before are left
-alone, and so is what anybody else still holds. A System V segment is theirs when one of them created it.
+A segment in ``/dev/shm`` is theirs when one of them has it mapped or open, or when its name says so, by the number of
+one of them (SGLang's ``sgl_shm_mm_PID_...`` is mapped for moments only). Names that were there before are left alone,
+and so is what anybody else still holds. A System V segment is theirs when one of them created it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -30,23 +32,32 @@ class SharedMemory:
         self.system_v: set[int] = set()
         self._known = set() if held is not None else set(_names())
         self._looks: dict[str, int] = {}
+        self._family: set[int] = set()
+        """All that ever were."""
 
     def look(self, family: Iterable[int]) -> bool:
         """Whether something new was found to be theirs."""
         pids, before = set(family), (len(self.held), len(self.system_v))
         new = [name for name in _names() if name not in self._known]
+        self._family |= pids
         held = _segments(pids) if new else {}
         for name in new:
-            if name in held:
-                self.held[name] = held[name]
+            if (inode := held.get(name) or self._named(name)) is not None:
+                self.held[name] = inode
             self._looks[name] = self._looks.get(name, 0) + 1
-            if name in held or self._looks[name] > LOOKS:
+            if name in self.held or self._looks[name] > LOOKS:
                 self._known.add(name)
         self.system_v |= {segment for segment, creator, _ in _system_v() if creator in pids}
         return (len(self.held), len(self.system_v)) != before
 
+    def _named(self, name: str) -> int | None:
+        """Inode of a segment whose name holds the number of one of the family."""
+        numbers = {int(number) for number in re.findall(r"(?<![0-9A-Za-z])\d{2,}(?![0-9A-Za-z])", name)}
+        return _inode(SHM / name) if numbers & self._family else None
+
     def remove(self) -> list[str]:
         """Unlink what is left of theirs and nobody holds; the names of what went."""
+        self.look(())
         left = {name for name, inode in self.held.items() if _inode(SHM / name) == inode}
         left -= _segments({one.pid for one in all_processes()}).keys() if left else set()
         for name in left:

@@ -44,6 +44,9 @@ def at_start(options: argparse.Namespace) -> None:
         segment = shared_memory.SharedMemory(options.leaks_memory, create=True, size=4096)
         resource_tracker.unregister(segment._name, "shared_memory")  # type: ignore[attr-defined]
         options.segment = segment
+        handed_over = shared_memory.SharedMemory(f"{options.leaks_memory}_{os.getpid()}_0", create=True, size=4096)
+        resource_tracker.unregister(handed_over._name, "shared_memory")  # type: ignore[attr-defined]
+        handed_over.close()
     if options.leaks_socket:
         socket.socket(socket.AF_UNIX).bind(str(Path(tempfile.gettempdir()) / "engine.sock"))
         Path(tempfile.gettempdir(), "engine.tmp").write_text("left")
