@@ -52,7 +52,7 @@ def planted(make_context: Callable[..., JobContext]) -> Record:
     """The record of a run in which drift is seen and the planted fault is caught."""
     context = make_context(plant="F1-01", samples=8)
     jobs = [TokenDrift(), VitBatching()]
-    record_start(context, Wishes(), jobs)
+    record_start(context, Wishes(), jobs, {})
     run_jobs(context, jobs)
     return load_record(context.recorder.finish(exit_code(context.filed)))
 
