@@ -65,7 +65,7 @@ def _serve(listener: Listener, config: EngineConfig, limits: Limits) -> None:
     try:
         signal.setitimer(signal.ITIMER_PROF, 0)
         app = create_app(Engine(config), limits)
-        code = serve(app, listener, drain_seconds=1, ready=lambda: "", abort=app.state.abort_all)
+        code = serve(app, listener, limits, drain_seconds=1, ready=lambda: "", abort=app.state.abort_all)
     finally:
         sys.stderr.flush()
         os._exit(code)

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import Request as HttpRequest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from reference_engine.errors import RequestError
 from reference_engine.request import Answer, Request, StepOutput
@@ -88,7 +88,7 @@ class Desk:
             first = await unless_gone(http, anext(run))
             if first.answer is not None and first.answer.error is not None and len(run.keys) == 1:
                 return _reply(call, [first.answer])
-            return EventStream(_events(call, first, run), stack.pop_all(), self._limits.reader_seconds)
+            return EventStream(_events(call, first, run), stack.pop_all())
         raise AssertionError("unreachable")
 
     async def tell(self, http: HttpRequest, make: Callable[[bytes], Any]) -> Response:
@@ -142,25 +142,15 @@ def picture_bytes(request: Request) -> int:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events. ``held`` is released at the end, however it comes, even if nothing was sent yet.
+    """Server-sent events. ``held`` is released at the end, however it comes, even if nothing was sent yet."""
 
-    A client that takes nothing for ``patience`` seconds, while there is something for it, is given up.
-    """
-
-    def __init__(self, lines: AsyncIterator[str], held: AbstractContextManager[Any], patience: float) -> None:
+    def __init__(self, lines: AsyncIterator[str], held: AbstractContextManager[Any]) -> None:
         super().__init__(lines, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._held, self._patience = held, patience
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_in_time(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._patience):
-                    await send(message)
-            except TimeoutError:
-                raise ClientGone from None
-
-        with self._held, suppress(ClientGone):
-            await super().__call__(scope, receive, send_in_time)
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 async def unless_gone(http: HttpRequest, work: Awaitable[T]) -> T:

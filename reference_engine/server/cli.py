@@ -60,8 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         toggles = " ".join(f"{name}={_word(setting)}" for name, setting in config.toggle_settings().items())
         planted = f", fault {config.plant} planted" if config.plant else ""
         return serve(
-            app, listener, drain_seconds=options.drain_seconds, head_seconds=limits.head_seconds,
-            abort=app.state.abort_all,
+            app, listener, limits, drain_seconds=options.drain_seconds, abort=app.state.abort_all,
             ready=lambda: f"(model {config.model}, {toggles}{planted}, {time.monotonic() - began:.1f} s)",
         )  # fmt: skip
 

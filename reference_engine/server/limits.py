@@ -16,7 +16,7 @@ class Limits:
     body_seconds: int = 60
     """How long a body may take to arrive; longer is 408."""
     reader_seconds: int = 60
-    """How long the reader of a stream may take nothing before it is given up, and its request aborted."""
+    """How long a reader may take nothing of what there is for it before it is cut off, and its request aborted."""
     max_depth: int = 32
     """Lists and objects inside each other in a body."""
     max_containers: int = 100_000

@@ -79,21 +79,21 @@ class Listener:
         return ListenError(f"cannot listen on {self._named}: {error.strerror or error}")
 
 
-def configured(app: Any, *, drain_seconds: int, head_seconds: float) -> uvicorn.Config:
+def configured(app: Any, limits: Limits, *, drain_seconds: int) -> uvicorn.Config:
     return uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=drain_seconds, ws="none",
-        http=partial(Connection, head_seconds=head_seconds),  # type: ignore[arg-type]
+        http=partial(Connection, limits=limits),  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def serve(
-    app: Any, listener: Listener, *, drain_seconds: int, ready: Callable[[], str], abort: Callable[[], object],
-    head_seconds: float = Limits.head_seconds,
+    app: Any, listener: Listener, limits: Limits, *, drain_seconds: int, ready: Callable[[], str],
+    abort: Callable[[], object],
 ) -> int:  # fmt: skip
     """Exit code: 0, or 130 after SIGINT. ``abort`` ends all requests that run."""
     listener.listen()
-    config = configured(app, drain_seconds=drain_seconds + LAST_WORDS_SECONDS, head_seconds=head_seconds)
+    config = configured(app, limits, drain_seconds=drain_seconds + LAST_WORDS_SECONDS)
     server = _Server(config, lambda: f"assay-engine ready on {listener.url} {ready()}", drain_seconds, abort)
     server.run(sockets=[listener.socket])
     return 130 if server.ended_by == signal.SIGINT else 0

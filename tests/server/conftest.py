@@ -168,7 +168,7 @@ def served(engine: Any, limits: Limits, key: str | None = None) -> Iterator[http
     """The app on a real port, in a thread of this process."""
     with Listener("127.0.0.1", 0) as listener:
         listener.listen()
-        config = configured(create_app(engine, limits, key), drain_seconds=2, head_seconds=limits.head_seconds)
+        config = configured(create_app(engine, limits, key), limits, drain_seconds=2)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener.socket]})
         thread.start()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import select
 import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from http.client import HTTPResponse
+from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
 import httpx2
 import pytest
+
+from reference_engine.server.connections import Connection
 
 Serve = Callable[..., AbstractContextManager[httpx2.Client]]
 
@@ -97,6 +100,56 @@ def test_what_is_hardly_http_is_refused_in_json(client: httpx2.Client, sent: byt
             raw.sendall(sent)
         code, error = refusal(rest(raw))
     assert (code, error["param"], error["code"]) == (400, "request", 400)
+
+
+SAMPLING = {"n": 32, "max_new_tokens": 200}
+LARGE = json.dumps({"input_ids": [65] * 200, "sampling_params": SAMPLING, "return_logprob": True})
+ASKING_LARGE = f"POST /generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(LARGE)}\r\n\r\n{LARGE}"
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Callable[[httpx2.Client], socket.socket]:
+    """Connections that hold little of what is not read, at either end."""
+    made = Connection.connection_made
+
+    def made_small(self: Connection, transport: asyncio.Transport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        made(self, transport)
+
+    def connect(client: httpx2.Client) -> socket.socket:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(60)
+        raw.connect((client.base_url.host, client.base_url.port))
+        return raw
+
+    monkeypatch.setattr(Connection, "connection_made", made_small)
+    return connect
+
+
+def test_a_reader_of_one_large_answer_that_takes_nothing_is_cut_off(
+    echo: Any, serve: Serve, until: Any, narrow: Any
+) -> None:
+    with serve(echo, reader_seconds=1) as client, narrow(client) as raw:
+        raw.sendall(ASKING_LARGE.encode())
+        until(lambda: echo.batches and not echo.has_work())
+        time.sleep(3)
+        answer = HTTPResponse(raw)
+        answer.begin()
+        with pytest.raises(IncompleteRead):
+            answer.read()
+
+
+def test_a_slow_reader_gets_it_all(echo: Any, serve: Serve, narrow: Any) -> None:
+    with serve(echo, reader_seconds=1) as client, narrow(client) as raw:
+        raw.sendall(ASKING_LARGE.encode())
+        found = raw.recv(4096)
+        began = time.monotonic()
+        while part := raw.recv(1024 if time.monotonic() < began + 3 else 2**20):
+            found += part
+            if time.monotonic() < began + 3:
+                time.sleep(0.02)
+    assert len(json.loads(found.partition(b"\r\n\r\n")[2])) == 32
 
 
 def test_noise_after_an_answer_that_came_early_ends_the_connection(
