@@ -27,8 +27,9 @@ CASES = ("family", "way", "kind")
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse an unknown implementation before anything runs; load the default profile unless one was asked for."""
     name = config.getoption("--implementation")
-    if name not in implementation_names():
-        raise pytest.UsageError(f"unknown implementation {name!r}; known: {', '.join(implementation_names())}")
+    if name not in implementation_names() and ":" not in name:
+        known = ", ".join(implementation_names())
+        raise pytest.UsageError(f"unknown implementation {name!r}; known: {known}, or module:function")
     if config.getoption("--hypothesis-profile", default=None) is None:
         load_default()
     if path := config.getoption("--outcomes"):
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in mine:
         whole = f"{item.path.name}::{item.name}"
         if failure := known.get(whole) or known.get(whole.partition("[")[0]):
-            reason = f"known in {failure.implementation} {failure.version}: {failure.told}"
+            reason = f"known in {judged.name} {judged.version}: {failure.told}"
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Failures that are known, each of one implementation at one version: another version is judged afresh."""
+"""Failures that are known, each of one implementation at named versions: another version is judged afresh."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class KnownFailure:
     """One defect, or one decision that the properties do not share, and every property that it fails."""
 
     implementation: str
-    version: str
+    versions: Sequence[str]
     tests: Sequence[str]
     """``file::test`` within property_tests, or ``file::test[case]``."""
     reason: str
@@ -39,5 +39,5 @@ def read_list(path: Path = LIST) -> list[KnownFailure]:
 
 def known_failures(implementation: str, version: str) -> dict[str, KnownFailure]:
     """By test, those of ``implementation`` at ``version``. A test that several defects fail has the first of them."""
-    mine = [k for k in read_list() if (k.implementation, k.version) == (implementation, version)]
+    mine = [k for k in read_list() if k.implementation == implementation and version in k.versions]
     return {test: known for known in reversed(mine) for test in known.tests}

@@ -16,7 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--implementation",
         default="reference",
         metavar="NAME",
-        help="implementation that property_tests judges (default: reference)",
+        help="implementation that property_tests judges: reference (default), transformers, sglang, vllm, or one of "
+        "your own as module:function",
     )
     group.addoption(
         "--implementation-python",

@@ -1,4 +1,4 @@
-"""Where each image lies in expanded ids: inclusive ends, every span of every item, adjacent images kept apart."""
+"""Invariant 1: each image lies in expanded ids where it was put: ends inclusive, every span, adjacent ones apart."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Code under test: adapters by name, each made on request so that none is imported unasked.
 
-Some run in this process; engines whose requirements clash with ours run in an environment of their own, named by its
-Python: the option ``--implementation-python``, or the variable ``ASSAY_PYTHON_<NAME>``.
+Some run in this process: ours, and any of yours, named ``module:function``, that returns an
+:class:`~harness.implementations.base.Implementation`. Engines whose requirements clash with ours run in an environment
+of their own, named by its Python: the option ``--implementation-python``, or the variable ``ASSAY_PYTHON_<NAME>``.
 """
 
 from __future__ import annotations
@@ -25,18 +26,35 @@ def implementation_names() -> list[str]:
 
 
 def get_implementation(name: str, plant: str | None = None, python: str | None = None) -> Implementation:
-    """The implementation of that name, with a fault planted if one is named, in ``python``'s environment if it is
-    remote.
+    """The implementation of that name or ``module:function``, with a fault planted if one is named, in ``python``'s
+    environment if it is remote.
 
     Raises :class:`LookupError` for an unknown name or fault, listing the known ones, and :class:`ImportError` where
     the engine is not installed.
     """
     if name in REMOTE:
         return _remote(name, plant, python)
+    if ":" in name:
+        return _yours(name, plant)
     if name not in _ADAPTERS:
-        raise LookupError(f"unknown implementation {name!r}; known: {', '.join(implementation_names())}")
+        raise LookupError(
+            f"unknown implementation {name!r}; known: {', '.join(implementation_names())}, or module:function"
+        )
     make: Callable[[str | None], Implementation] = import_module(_ADAPTERS[name]).implementation
     return make(plant)
+
+
+def _yours(name: str, plant: str | None) -> Implementation:
+    module, _, function = name.partition(":")
+    try:
+        made = getattr(import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"implementation {name!r}: {error}") from error
+    if not isinstance(made, Implementation):
+        raise LookupError(f"implementation {name!r} returned a {type(made).__name__}, not an Implementation")
+    if plant is not None:
+        raise LookupError(f"fault {plant!r} cannot be planted in {name}; faults live in the reference engine")
+    return made
 
 
 def _remote(name: str, plant: str | None, python: str | None) -> Implementation:

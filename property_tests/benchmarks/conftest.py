@@ -16,6 +16,8 @@ import pytest
 BASELINE = Path(__file__).with_name("baseline.json")
 LEAST = pytest.StashKey[dict[str, float]]()
 LOOP = "calibration"
+NOTABLE = 1.5
+"""Runs of the same code on a busy machine differ by less."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +31,15 @@ def calibration() -> int:
     for number in numbers:
         found[number] = found.get(number, 0) + 1
     return len(found)
+
+
+def told(multiple: float, before: float | None) -> str:
+    """A multiple beside the one that was stored. Nothing fails by it: whether that is too much, a person says."""
+    if before is None:
+        return "  no baseline"
+    ratio = multiple / before
+    word = "  SLOWER" if ratio > NOTABLE else "  faster" if ratio < 1 / NOTABLE else ""
+    return f"{ratio:8.2f} times the baseline{word}"
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     before = stored.get(implementation, {})
     terminalreporter.section(f"multiples of the calibration loop ({least[f'test_{LOOP}'] * 1e3:.2f} ms)")
     for name, multiple in sorted(multiples.items()):
-        change = f"{multiple / before[name]:6.2f} times the baseline" if name in before else "  no baseline"
-        terminalreporter.write_line(f"{name:<44}{multiple:12.4f}{change}")
+        terminalreporter.write_line(f"{name:<44}{multiple:12.4f}{told(multiple, before.get(name))}")
     if config.getoption("--store-baseline"):
         stored[implementation] = {name: round(multiple, 5) for name, multiple in sorted(multiples.items())}
         BASELINE.write_text(json.dumps(stored, indent=1) + "\n")

@@ -151,7 +151,10 @@ def test_a_run_with_a_planted_fault_is_red() -> None:
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     code, output = run_properties("--implementation", "no-such-engine", "property_tests")
     assert code == 4, output
-    assert "unknown implementation 'no-such-engine'; known: reference, sglang, transformers, vllm" in output
+    assert (
+        "unknown implementation 'no-such-engine'; known: reference, sglang, transformers, vllm, or module:function"
+        in output
+    )
 
 
 def test_what_an_implementation_lacks_is_skipped_by_name() -> None:

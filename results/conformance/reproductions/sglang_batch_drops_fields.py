@@ -4,4 +4,5 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 batch = GenerateReqInput(input_ids=[[1], [2]], use_audio_in_video=True, video_config={"fps": 4})
 batch.normalize_batch_and_arguments()
-assert batch[0].use_audio_in_video is True and batch[0].video_config == {"fps": 4}, batch[0]
+got = batch[0].use_audio_in_video, batch[0].video_config
+assert got == (True, {"fps": 4}), got

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.implementations import REMOTE, get_implementation, implementation_names
@@ -51,3 +53,30 @@ def test_every_family_that_counts_is_measured_or_has_its_reason() -> None:
 
     assert set(measurable()) | set(UNBUILT) == set(families())
     assert len(measurable()) >= 40
+
+
+MINE = """
+from harness.implementations.base import Expansion, Implementation
+
+def expand_ids(ids, placeholder, replacements):
+    ids, left, spans = list(ids), list(replacements), []
+    return Expansion(ids, spans)
+
+def implementation():
+    return Implementation(name="mine", version="1", expand_ids=expand_ids)
+
+def nothing():
+    return None
+"""
+
+
+def test_one_of_your_own_is_named_by_module_and_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_engine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert get_implementation("my_engine:implementation").supported() == ("expand_ids",)
+    with pytest.raises(LookupError, match="returned a NoneType, not an Implementation"):
+        get_implementation("my_engine:nothing")
+    with pytest.raises(LookupError, match="has no attribute 'other'"):
+        get_implementation("my_engine:other")
+    with pytest.raises(LookupError, match="No module named 'my_motor'"):
+        get_implementation("my_motor:implementation")
