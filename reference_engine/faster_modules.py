@@ -12,6 +12,7 @@ None of this is seen by a caller of the model. Apply after weights are final and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from inspect import signature
 
@@ -21,6 +22,11 @@ from torch import Tensor, nn
 
 WORTH_PACKING = 1 << 18
 """Fewest elements of a weight to be packed. Below, oneDNN's fixed cost a call is more than it saves (measured)."""
+PRIMITIVES_KEPT = 256
+"""oneDNN compiles a packed product anew for every number of rows. It keeps 1,024 of them, unless the environment says
+otherwise before the first one: memory that grows while images of new sizes come (seen with the small sentinel: 62 KiB a
+request; 3 with 16 kept; none without packing)."""
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES_KEPT))
 JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 

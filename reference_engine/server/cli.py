@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import inspect
 import logging
 import os
@@ -57,6 +58,8 @@ def _run(options: argparse.Namespace) -> int:
         from reference_engine.server.app import create_app
 
         app = create_app(Engine(config), limits, key)
+        gc.collect()
+        gc.freeze()  # what was loaded stays as long as the process: the collector need not walk through it again
         toggles = " ".join(f"{name}={_word(setting)}" for name, setting in config.toggle_settings().items())
         planted = f", fault {config.plant} planted" if config.plant else ""
         return serve(
