@@ -19,6 +19,7 @@ from reference_engine.vision import EncodedItem
 Finds = Iterator[str]
 STORMS = 3
 TURNS = 300
+FEW = 12
 BLOCK = 4
 CHUNKS = (0, 7, 60, 90, 120)
 
@@ -53,6 +54,22 @@ def storms_pass(bench: Bench) -> Finds:
                 yield f"{case.name} in storm {storm}: {found}"
 
 
+def preempted_as_alone(bench: Bench) -> Finds:
+    """Whoever runs loses its blocks now and then, and goes on where it was; the books agree after every step."""
+    engine, rng = bench.engine(block_size=BLOCK), np.random.default_rng(bench.oracle.seed)
+    cases = bench.cases()[:FEW]
+
+    def jolt(running: Engine) -> None:
+        if rng.random() < 0.4:
+            running.preempt(cases[int(rng.integers(len(cases)))].name)
+        running.check_integrity()
+
+    for name, seen in ask_all(engine, cases, after_step=jolt).items():
+        found = difference(bench.alone[name], seen)
+        if found is not None:
+            yield f"{name}, preempted now and then: {found}"
+
+
 def pinned_rows_stay(bench: Bench) -> Finds:
     """Rows taken and given back in any order: what somebody holds is there, what is kept fits, and the books agree."""
     cases = bench.cases("alike")[:24]
@@ -80,5 +97,6 @@ def pinned_rows_stay(bench: Bench) -> Finds:
 STORM_CHECKS = (
     Check("many pictures are told apart", (4, 5), many_pictures_are_told_apart),
     Check("storms pass", (4, 11, 13, 14), storms_pass),
+    Check("preempted = alone", (11, 13, 14), preempted_as_alone),
     Check("pinned rows stay", (13, 14), pinned_rows_stay),
 )
