@@ -63,7 +63,7 @@ def difference(a: Seen, b: Seen) -> str | None:
 
 
 def _differences(a: Seen, b: Seen) -> Iterator[str]:
-    if a.status != b.status:
+    if a.status != b.status or b.status == 0:  # no answer is wrong, also where there was none before
         yield f"status {b.status} ({b.error[:160]}), not {a.status} ({a.error[:80]})"
     if a.prompt_tokens != b.prompt_tokens:
         yield f"{b.prompt_tokens} prompt tokens, not {a.prompt_tokens}"
