@@ -37,6 +37,8 @@ OFFERS = (
     "count_tokens", "lay_rows", "block_keys", "spread_batch", "stream_text", "read_image", "read_request",
     "write_answer",
 )  # fmt: skip
+if not hasattr(QWEN, "_get_vision_size"):  # 0.30 asks a processor instead, which only a checkpoint has
+    OFFERS = tuple(name for name in OFFERS if name != "count_tokens")
 FAMILIES = {
     "place_segments": ["qwen2_vl", "qwen2_5_vl"], "read_request": list(WAYS), "write_answer": ["chat", "completion"],
 }  # fmt: skip
