@@ -12,13 +12,14 @@ from harness.jobs.hostile import HostileInputs
 from harness.jobs.performance import Performance
 from harness.jobs.soak import Soak
 from harness.jobs.token_drift import TokenDrift
+from harness.jobs.token_in_token_out import TokenInTokenOut
 from harness.jobs.vit_batching import VitBatching, VitBatchingDrill
 
 JOBS: dict[str, type[Job]] = {
     job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, EqualToAlone, Performance)
 }
 
-MORE: dict[str, type[Job]] = {job.name: job for job in (Differential, HostileInputs, Soak)}
+MORE: dict[str, type[Job]] = {job.name: job for job in (Differential, HostileInputs, Soak, TokenInTokenOut)}
 """Run when named."""
 
 TIMED = frozenset({Performance.name, Soak.name})

@@ -117,6 +117,13 @@ class Target(ABC):
         """The answers to such a call, in order."""
         return [self.read(prompt, setting, status, body)]
 
+    def chat_of_ids(self, prompt: Prompt, *, choices: int = 1, stream: bool = False, wishes: bool = True) -> Call:
+        """A chat call whose prompt is ``prompt.ids``, with its pictures in the messages and its question as text that
+        must not count; with ``wishes``, for prompt ids and meta information of every choice (sglang#23751). Raises
+        :class:`Lacking` where the engine has no such call.
+        """
+        raise Lacking(self.unsupported_because("its chat takes no token ids"))
+
     def learn(self, described: Any) -> None:
         """Take from what the running target says of itself what later requests and verdicts need: its version."""
         if isinstance(described, Mapping) and isinstance(version := described.get("version"), str):
