@@ -37,7 +37,7 @@ ENGINE_PACKAGES = (
 """Of the extra ``engine``: a plain install has `assay probe` alone."""
 JOB_NAMES = (
     "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, equal-to-alone, performance. "
-    "More, run when named: differential, hostile, soak, token-in-token-out."
+    "More, run when named: differential, hostile, native-decode, processor-reuse, soak, token-in-token-out."
 )
 """Written out, so that ``--help`` need not load what the jobs need."""
 

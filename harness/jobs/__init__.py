@@ -9,7 +9,9 @@ from harness.jobs.base import Job, JobContext
 from harness.jobs.differential import Differential
 from harness.jobs.equal_to_alone import EqualToAlone
 from harness.jobs.hostile import HostileInputs
+from harness.jobs.native_decode import NativeDecode
 from harness.jobs.performance import Performance
+from harness.jobs.processor_reuse import ProcessorReuse
 from harness.jobs.soak import Soak
 from harness.jobs.token_drift import TokenDrift
 from harness.jobs.token_in_token_out import TokenInTokenOut
@@ -19,7 +21,9 @@ JOBS: dict[str, type[Job]] = {
     job.name: job for job in (TokenDrift, VitBatching, VitBatchingDrill, EqualToAlone, Performance)
 }
 
-MORE: dict[str, type[Job]] = {job.name: job for job in (Differential, HostileInputs, Soak, TokenInTokenOut)}
+MORE: dict[str, type[Job]] = {
+    job.name: job for job in (Differential, HostileInputs, NativeDecode, ProcessorReuse, Soak, TokenInTokenOut)
+}
 """Run when named."""
 
 TIMED = frozenset({Performance.name, Soak.name})

@@ -58,6 +58,15 @@ class StreamEvent:
     prompt_tokens: int | None = None
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """Numbers as a request may carry them: little endian, the last axis fastest."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
 class Target(ABC):
     name: ClassVar[str]
     spellings: ClassVar[Mapping[str, Spelling]]
@@ -123,6 +132,12 @@ class Target(ABC):
         :class:`Lacking` where the engine has no such call.
         """
         raise Lacking(self.unsupported_because("its chat takes no token ids"))
+
+    def with_processor_output(self, call: Call, ids: Sequence[int], tensors: Mapping[str, Tensor]) -> Call:
+        """``call`` with what a Hugging Face processor made of it already (sglang#26116): expanded ids, and encoder
+        inputs by the processor's names. Raises :class:`Lacking` where no request may carry that.
+        """
+        raise Lacking(self.unsupported_because("no request carries a processor's output"))
 
     def learn(self, described: Any) -> None:
         """Take from what the running target says of itself what later requests and verdicts need: its version."""

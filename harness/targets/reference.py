@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.observation import ItemSeen, Observation, Prompt, RowMismatch
-from harness.targets.base import Call, Launch, LaunchLine
+from harness.targets.base import Call, Launch, LaunchLine, Tensor
 from harness.targets.wire import GenerateTarget, failure, generate_body, generated, id_tuple
 from harness.toggles import Spelling
 from reference_engine.config import EngineConfig
@@ -74,6 +75,13 @@ class ReferenceTarget(GenerateTarget):
             toggles=evidence.get("toggles", {}),
             encoder_batch=evidence.get("encoder_batch", 0),
         )
+
+    def with_processor_output(self, call: Call, ids: Sequence[int], tensors: Mapping[str, Tensor]) -> Call:
+        sent = {
+            name: {"dtype": one.dtype, "shape": list(one.shape), "data": base64.b64encode(one.data).decode()}
+            for name, one in tensors.items()
+        }
+        return Call(call.path, {**call.body, "processor_output": {"input_ids": list(ids), "tensors": sent}})
 
 
 def _item(item: Mapping[str, Any]) -> ItemSeen:

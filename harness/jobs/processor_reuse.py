@@ -1,0 +1,114 @@
+"""Reuse of what a processor already computed (sglang#26116): used where it is the request's own, and nowhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import httpx2
+
+from harness.asking import Ask, post
+from harness.checks.answers import same_answers
+from harness.checks.foreign_output import not_used
+from harness.jobs.base import Job, JobContext
+from harness.launch.server import Server
+from harness.observation import Observation, Prompt
+from harness.targets.base import Tensor
+from harness.toggles import TOGGLES
+from harness.verdict import Verdict
+from harness.workloads.chat import chat_prompt, chat_text
+
+SAMPLES, AT_ONCE = 16, 4
+TOGGLE = TOGGLES["reuse_processor_output"]
+INVARIANT = 6
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the checkpoint's own processor made of one prompt."""
+
+    ids: tuple[int, ...]
+    tensors: Mapping[str, Tensor]
+
+
+class ProcessorReuse(Job):
+    name: ClassVar[str] = "processor-reuse"
+    title: ClassVar[str] = "requests that carry their processor's output, used and not used"
+    about: ClassVar[str] = (
+        "Each request brings its pictures, and what the checkpoint's own processor made of them. Using that must "
+        "change no answer. Then its ids are others, of the same length: equal lengths prove nothing, and an output "
+        "that is not the request's own must not be used."
+    )
+    sources: ClassVar[tuple[str, ...]] = (TOGGLE.source,)
+    compares: ClassVar[tuple[str, ...]] = (TOGGLE.name,)
+    plantable: ClassVar[bool] = True
+
+    def run(self, context: JobContext) -> None:
+        if (lack := self._lack(context)) is not None:
+            context.file(self.name, Verdict("reused = not reused", "not_exercised", lack, INVARIANT, TOGGLE.source))
+            return
+        questions = context.questions(context.samples or SAMPLES, context.seed)
+        prompts = [
+            chat_prompt(context.vocabulary, f"reuse-{i:02d}", q, markup=context.markup) for i, q in enumerate(questions)
+        ]
+        context.record_prompts(self.name, prompts)
+        processed = processor_outputs(context, questions)
+        outputs = dict(zip((prompt.name for prompt in prompts), processed, strict=True))
+        foreign = {name: replace(made, ids=(*made.ids[:-1], made.ids[0])) for name, made in outputs.items()}
+        found: dict[str, list[Observation]] = {}
+        for setting in TOGGLE.settings:
+            plant = context.plant if setting == TOGGLE.on else None
+            with context.servers(self.name, {setting: context.launch({TOGGLE.name: setting}, plant=plant)}) as servers:
+                for way, given in (("", outputs), (", another's ids", foreign)):
+                    if setting == TOGGLE.on or not way:
+                        ask = asking_with(given)
+                        found[setting + way] = context.ask(
+                            self.name, servers[setting], prompts, concurrency=AT_ONCE, ask=ask
+                        )
+        context.record_tokens(self.name)
+        off, on, other = found.values()
+        acted = any(seen.toggles.get(TOGGLE.name, {}).get("acted") for seen in on)
+        idle = None if acted else f"no answer says that {TOGGLE.name} acted"
+        names = (TOGGLE.off, TOGGLE.on)
+        context.file(
+            self.name,
+            same_answers(names, prompts, (off, on), invariant=INVARIANT, source=TOGGLE.source, exercised=idle),
+        )
+        context.file(self.name, not_used(prompts, off, other, TOGGLE.name, source=TOGGLE.source))
+
+    def _lack(self, context: JobContext) -> str | None:
+        if (lack := context.target.why_without(TOGGLE.name)) is not None:
+            return lack
+        if importlib.util.find_spec("torchvision") is None:
+            return "the checkpoint's own processor needs torchvision here (pip install torchvision)"
+        return None
+
+
+def processor_outputs(context: JobContext, questions: Sequence[Any]) -> list[Made]:
+    from reference_engine.hf import load_processor
+
+    processor = load_processor(context.checkpoint)
+    made = []
+    for asked in questions:
+        text = chat_text(len(asked.images), asked.question, markup=context.markup)
+        output = processor(text=[text], images=list(asked.images), return_tensors="pt")
+        tensors = {
+            name: Tensor(str(value.dtype).removeprefix("torch."), tuple(value.shape), value.numpy().tobytes())
+            for name, value in output.items()
+            if name in ("pixel_values", "image_grid_thw")
+        }
+        made.append(Made(tuple(output["input_ids"][0].tolist()), tensors))
+    return made
+
+
+def asking_with(outputs: Mapping[str, Made]) -> Ask:
+    async def ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
+        made = outputs[prompt.name]
+        call = server.target.call(prompt, evidence=True, stream=False)
+        call = server.target.with_processor_output(call, made.ids, made.tensors)
+        status, body = await post(client, server, call, f"answering request {prompt.name}")
+        return server.target.read(prompt, server.setting, status, body)
+
+    return ask
