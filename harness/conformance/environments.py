@@ -83,7 +83,7 @@ def _make(name: str, version: str, python: Path, say: Callable[[str], None]) -> 
     for number, packages in enumerate(recipe.installs, 1):
         wanted = [package.format(version=version) for package in packages]
         say(f"  installing {number} of {len(recipe.installs)}: {' '.join(wanted)[:60]}")
-        _run([*pip, "install", *wanted])
+        _install(pip, wanted, say)
     if recipe.takes:
         say(f"  installing what {name} {version} asks for")
         _run([*pip, "install", *taken(_run([str(python), "-c", REQUIRES, name]).splitlines(), recipe.takes)])
@@ -91,6 +91,18 @@ def _make(name: str, version: str, python: Path, say: Callable[[str], None]) -> 
         _run([*pip, "uninstall", "--yes", *recipe.removes])
     if recipe.called:
         _name(python, recipe.called[0], recipe.called[1].format(version=version))
+
+
+def _install(pip: Sequence[str], wanted: Sequence[str], say: Callable[[str], None]) -> None:
+    """Builds for the CPU (``+cpu``) are on few indexes; where there is none, the usual build is taken."""
+    try:
+        _run([*pip, "install", *wanted])
+    except LaunchError:
+        usual = [package.removesuffix("+cpu") for package in wanted]
+        if usual == list(wanted):
+            raise
+        say("  pip's indexes have no CPU-only build of it: taking the usual one")
+        _run([*pip, "install", *usual])
 
 
 REQUIRES = "import sys, importlib.metadata as m; print(*m.requires(sys.argv[1]), sep='\\n')"

@@ -50,6 +50,22 @@ def test_a_step_that_fails_says_what_it_said() -> None:
         environments._run([sys.executable, "-c", "import sys; sys.stderr.write('no such thing'); sys.exit(3)"])
 
 
+def test_where_no_index_has_a_build_for_the_cpu_the_usual_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def pip(command: list[str]) -> str:
+        asked.append(command[-1])
+        if command[-1].endswith("+cpu") or command[-1] == "rival":
+            raise LaunchError("no such distribution")
+        return ""
+
+    monkeypatch.setattr(environments, "_run", pip)
+    environments._install(["pip"], ["torch==2.13.0+cpu"], print)
+    assert asked == ["torch==2.13.0+cpu", "torch==2.13.0"]
+    with pytest.raises(LaunchError, match="no such distribution"):
+        environments._install(["pip"], ["rival"], print)
+
+
 def test_an_engine_without_a_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="known: sglang, vllm"):
         environments.python_of("rival", "1", tmp_path, print)
