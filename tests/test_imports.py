@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -19,8 +20,8 @@ def modules() -> list[str]:
     for name in PACKAGES:
         package = importlib.import_module(name)
         found += [name, *(m.name for m in pkgutil.walk_packages(package.__path__, f"{name}."))]
-    elsewhere = (".__main__", ".conftest", ".sglang_functions", ".vllm_functions")  # the last two: other environments
-    return [name for name in found if not name.endswith(elsewhere)]
+    elsewhere = re.compile(r"\.(__main__|conftest)$|\.workers\.\w+_functions$")  # the last: other environments
+    return [name for name in found if not elsewhere.search(name)]
 
 
 @pytest.mark.parametrize("name", modules())

@@ -66,8 +66,9 @@ class Guard:
         """Until the command ends or Assay is gone."""
         turn = 0
         while not self.reaped() and not self.alone(POLL_SECONDS):
-            if turn % LOOK_EVERY == 0:
+            if turn % LOOK_EVERY == 0 or self.segments.has_news():
                 self.look()
+            if turn % LOOK_EVERY == 0:
                 bound(sys.stdout.fileno())
             turn += 1
 

@@ -35,6 +35,10 @@ class SharedMemory:
         self._family: set[int] = set()
         """All that ever were."""
 
+    def has_news(self) -> bool:
+        """Whether there are names that nobody is known to have: time to look, before their owner may be gone."""
+        return any(name not in self._known for name in _names())
+
     def look(self, family: Iterable[int]) -> bool:
         """Whether something new was found to be theirs."""
         pids, before = set(family), (len(self.held), len(self.system_v))
