@@ -51,10 +51,15 @@ def _opaque(size: Size, colours: list[Colour]) -> Image.Image:
 
 
 def _palette(size: Size, colours: list[Colour]) -> Image.Image:
-    table = sorted(set(colours))[:256]
-    image = _put("P", size, [table.index(colour) for colour in colours])
-    image.putpalette([number for colour in table for number in colour])
+    places = {colour: place for place, colour in enumerate(_table(colours))}
+    image = _put("P", size, [places.get(colour, 0) for colour in colours])
+    image.putpalette([number for colour in places for number in colour])
     return image
+
+
+def _table(colours: list[Colour]) -> list[Colour]:
+    """As many as a palette holds; the others are shown as its first."""
+    return sorted(set(colours))[:256]
 
 
 def _inks(size: Size, colours: list[Colour]) -> Image.Image:
@@ -90,6 +95,9 @@ def shown(how: str, colours: list[Colour]) -> list[Colour]:
     """What is left of colours that a mode has no room for."""
     if how in GRAY:
         return [(red, red, red) for red, _, _ in colours]
+    if how == "P":
+        table = _table(colours)
+        return [colour if colour in table else table[0] for colour in colours]
     return [(255 * (red > 127),) * 3 for red, _, _ in colours] if how == "1" else colours
 
 
