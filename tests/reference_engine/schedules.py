@@ -123,6 +123,23 @@ def make_schedule(
                 self.aborted.add(live[pick % len(live)])
                 self.engine.abort(live[pick % len(live)])
 
+        @rule(order=st.permutations(range(1, 9)))
+        def crowd(self, order: list[int]) -> None:
+            """More images than the encoder's budget holds come at once to an idle engine; the second one's request
+            leaves its room to those behind it while the first is still being laid (vllm#46747).
+            """
+            self.finish()
+            names = [self.submit_one(case) for case in order[:4]]
+            self.step(1)
+            if names[1] not in self.answers:
+                self.aborted.add(names[1])
+                self.engine.abort(names[1])
+            self.step(1)
+
+        def finish(self) -> None:
+            while self.engine.has_work():
+                self.step(1)
+
         @rule(pick=st.integers(0, 1 << 16))
         def preempt(self, pick: int) -> None:
             running = self.engine.scheduler.running
@@ -165,8 +182,7 @@ def make_schedule(
         def teardown(self) -> None:
             if not hasattr(self, "engine"):
                 return
-            while self.engine.has_work():
-                self.step(1)
+            self.finish()
             assert set(self.answers) == set(self.cases), "a request has no answer"
             self.engine.scheduler.check_idle()
             counters = self.engine.counters()
