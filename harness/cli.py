@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ JOB_NAMES = (
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in DELEGATED:
-        return _guarded(lambda: DELEGATED[arguments[0]](arguments[1:]))
+        return _guarded(lambda: _delegate(arguments[0], arguments[1:]))
     parsed = build_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     return _guarded(lambda: command(parsed))
@@ -314,71 +315,24 @@ def _version(arguments: argparse.Namespace) -> int:
     return PASSED
 
 
-def _serve(arguments: list[str]) -> int:
-    from reference_engine.server.cli import main as serve
-
-    return serve(arguments)
-
-
-def _sentinel(arguments: list[str]) -> int:
-    from reference_engine.sentinels.evaluate import main as sentinel
-
-    return sentinel(arguments)
-
-
-def _bench(arguments: list[str]) -> int:
-    from harness.bench.cli import main as bench
-
-    return bench(arguments)
-
-
-def _faults(arguments: list[str]) -> int:
-    from harness.faults.cli import main as faults
-
-    return faults(arguments)
-
-
-def _predict(arguments: list[str]) -> int:
-    from reference_engine.predict_cli import main as predict
-
-    return predict(arguments)
-
-
-def _conformance(arguments: list[str]) -> int:
-    from harness.conformance.cli import main as conformance
-
-    return conformance(arguments)
-
-
-def _probe(arguments: list[str]) -> int:
-    from harness.probe.cli import main as probe
-
-    return probe(arguments)
-
-
-def _accuracy(arguments: list[str]) -> int:
-    from harness.tasks.cli import main as accuracy
-
-    return accuracy(arguments)
-
-
-def _ab_check(arguments: list[str]) -> int:
-    from harness.error_rates.cli import main as ab_check
-
-    return ab_check(arguments)
-
-
-DELEGATED: dict[str, Callable[[list[str]], int]] = {
-    "ab-check": _ab_check,
-    "accuracy": _accuracy,
-    "bench": _bench,
-    "conformance": _conformance,
-    "faults": _faults,
-    "predict": _predict,
-    "probe": _probe,
-    "sentinel": _sentinel,
-    "serve": _serve,
+DELEGATED = {
+    "ab-check": "harness.error_rates.cli",
+    "accuracy": "harness.tasks.cli",
+    "bench": "harness.bench.cli",
+    "conformance": "harness.conformance.cli",
+    "faults": "harness.faults.cli",
+    "predict": "reference_engine.predict_cli",
+    "probe": "harness.probe.cli",
+    "sentinel": "reference_engine.sentinels.evaluate",
+    "serve": "reference_engine.server.cli",
 }
+"""Commands with a ``main(arguments)`` of their own, by its module: loaded only when asked for."""
+
+
+def _delegate(command: str, arguments: list[str]) -> int:
+    code: int = import_module(DELEGATED[command]).main(arguments)
+    return code
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -53,8 +53,7 @@ class Soak(Job):
         with context.servers(self.name, {"server": _launch(context)}) as servers:
             server = servers["server"]
             alone = context.ask(self.name, server, prompts, concurrency=1)
-            pid: int | None = getattr(server.running, "pid", None)  # only what runs on this machine has one
-            meter = None if pid is None else ProcessMeter(pid)
+            meter = None if server.running.family is None else ProcessMeter(server.running.family)
             patience = PATIENCE * median(seen.seconds for seen in alone)
             found, memory = self._rounds(context, server, prompts, rounds, patience, meter)
             after = context.ask(self.name, server, prompts, concurrency=1)

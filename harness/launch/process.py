@@ -116,6 +116,10 @@ class ServerProcess(Guarded):
         paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
         return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | dict(self.line.env)
 
+    @property
+    def family(self) -> int | None:
+        return self.pid
+
     def facts(self) -> dict[str, Any]:
         return {"argv": public_arguments(self.line.argv), "environment": public_environment(self.environment())}
 

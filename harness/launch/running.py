@@ -59,6 +59,11 @@ class Running(ABC):
     def stop(self) -> None:
         """Until nothing of it is left, in bounded time."""
 
+    @property
+    def family(self) -> int | None:
+        """The process of this machine that it and all of its children run under; None where there is none such."""
+        return None
+
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What the record keeps of it: command line, environment, image..., nothing secret."""

@@ -45,8 +45,7 @@ class Round:
 
 def run_round(server: Server, prompts: Sequence[Prompt], *, concurrency: int) -> Round:
     """A request that fails ends the job: figures without it would compare other work."""
-    pid: int | None = getattr(server.running, "pid", None)  # only what runs on this machine has one
-    meter = None if pid is None else ProcessMeter(pid)
+    meter = None if server.running.family is None else ProcessMeter(server.running.family)
     with nullcontext() if meter is None else meter.running():
         load = run_load(
             server.url,

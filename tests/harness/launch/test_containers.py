@@ -55,6 +55,7 @@ def test_an_amd_container_gets_devices_groups_and_shared_memory(client: Any, che
     ) as servers:
         running = servers["one"].running
         assert isinstance(running, Container)
+        assert running.family is None, "the guard is not the server: its memory and time are not the container's"
         box = client.containers.get(running.told()["id"])
         host = box.attrs["HostConfig"]
         there = box.exec_run(["ls", "/dev/kfd", "/dev/dri/renderD128", str(checkpoint / "config.json")])
