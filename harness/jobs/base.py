@@ -24,7 +24,7 @@ from harness.targets.base import Launch, Target
 from harness.targets.divergences import Divergence, in_the_light_of
 from harness.verdict import Filed, Verdict
 from harness.vocabulary import Vocabulary
-from harness.workloads.chat import QWEN, Markup, Question
+from harness.workloads.chat import QWEN, Markup, Question, chat_prompt
 from harness.workloads.drift import sentinel_questions
 from harness.workloads.multispan import Questioner, sentinel_questioner
 
@@ -72,6 +72,14 @@ class JobContext:
         return Launch(
             self.model, settings, options or {}, plant, python=self.python, engine_args=tuple(self.engine_args)
         )
+
+    def chat_prompts(self, prefix: str, count: int) -> list[Prompt]:
+        """The run's first ``count`` questions as chats, called ``prefix-00`` and on."""
+        asked = self.questions(count, self.seed)
+        return [
+            chat_prompt(self.vocabulary, f"{prefix}-{number:02d}", question, markup=self.markup)
+            for number, question in enumerate(asked)
+        ]
 
     def unexercised(self, job: str, check: str, reason: str, invariant: int, source: str) -> None:
         """File that ``check`` has nothing to judge."""

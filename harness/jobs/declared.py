@@ -28,7 +28,6 @@ from harness.launch.server import Server
 from harness.observation import Observation, Prompt, why_untold
 from harness.toggles import TOGGLES, find_toggle
 from harness.verdict import Verdict
-from harness.workloads.chat import chat_prompt
 from harness.workloads.drift import drift_prompts
 
 CROWD, CHOICES = 8, 3
@@ -98,10 +97,10 @@ class DeclaredJob(Job):
         settings = launches(declared, context.target.spellings)
         base = next(iter(settings.values()), {})
         for name in declared.pairwise.keys() - base.keys():
-            context.file(self.name, self._verdict(f"{name} with the others", _lack(context, [name]) or ""))
+            self._unexercised(context, f"{name} with the others", context.target.why_lacking([name]) or "")
         for setting, toggles in settings.items():
-            if (lack := _lack(context, toggles)) is not None:
-                context.file(self.name, self._verdict(setting, lack))
+            if (lack := context.target.why_lacking(toggles)) is not None:
+                self._unexercised(context, setting, lack)
                 continue
             plant = context.plant if first is not None or len(settings) == 1 else None
             options = slicing(context) if declared.workload == "multispan" else None
@@ -125,7 +124,7 @@ class DeclaredJob(Job):
             try:
                 yield name, _ask(context, self.name, server, prompts, way)
             except Lacking as lack:
-                context.file(self.name, self._verdict(name, str(lack)))
+                self._unexercised(context, name, str(lack))
 
     def _judge(
         self,
@@ -140,8 +139,8 @@ class DeclaredJob(Job):
             source=", ".join(declared.sources), exercised=idle, tie=declared.tie,
         )  # fmt: skip
 
-    def _verdict(self, setting: str, lack: str) -> Verdict:
-        return Verdict(setting, "not_exercised", lack, self.declaration.invariant, ", ".join(self.declaration.sources))
+    def _unexercised(self, context: JobContext, setting: str, lack: str) -> None:
+        context.unexercised(self.name, setting, lack, self.declaration.invariant, ", ".join(self.declaration.sources))
 
 
 def declared_job(table: Mapping[str, Any], where: str) -> type[Job]:
@@ -187,14 +186,11 @@ def _prompts(context: JobContext, declared: Declaration) -> list[Prompt]:
     count = context.samples or declared.samples
     if declared.workload == "multispan":
         return make_prompts(context, declared.name, count)
-    questions = context.questions(count, context.seed)
     if declared.workload == "drift":
+        questions = context.questions(count, context.seed)
         prompts = drift_prompts(context.vocabulary, questions, context.seed, context.markup)
     else:
-        prompts = [
-            chat_prompt(context.vocabulary, f"chat-{i:02d}", asked, markup=context.markup)
-            for i, asked in enumerate(questions)
-        ]
+        prompts = context.chat_prompts("chat", count)
     context.record_prompts(declared.name, prompts)
     return prompts
 
@@ -211,14 +207,6 @@ def _name(declared: Declaration, setting: str, number: int) -> str:
     way = declared.ways[number].replace("_", " ")
     turn = declared.ways[: number + 1].count(declared.ways[number])
     return f"{setting}, {way}{f' ({turn})' if turn > 1 else ''}"
-
-
-def _lack(context: JobContext, toggles: Iterable[str]) -> str | None:
-    """Why this target cannot be launched so; None if it can."""
-    for name in toggles:
-        if (unsupported := context.target.why_without(name)) is not None:
-            return f"{name}: {unsupported}"
-    return None
 
 
 def _idle(acts: Sequence[str], found: Iterable[Sequence[Observation]]) -> str | None:

@@ -33,7 +33,6 @@ from harness.launch.server import Server
 from harness.observation import Observation, Prompt
 from harness.targets.base import Launch
 from harness.targets.reference import ReferenceTarget
-from harness.workloads.chat import chat_prompt
 
 SAMPLES, CROWD = 24, 8
 DTYPE = "float32"
@@ -56,11 +55,7 @@ class Differential(Job):
     plantable: ClassVar[bool] = True
 
     def run(self, context: JobContext) -> None:
-        asked = context.questions(context.samples or SAMPLES, context.seed)
-        prompts = [
-            chat_prompt(context.vocabulary, f"same-{number:02d}", question, markup=context.markup)
-            for number, question in enumerate(asked)
-        ]
+        prompts = context.chat_prompts("same", context.samples or SAMPLES)
         context.record_prompts(self.name, prompts)
         dtype = context.toggles.get("dtype", DTYPE)
         toggles = {"dtype": dtype} if "dtype" in context.target.spellings else {}

@@ -16,7 +16,6 @@ from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
 from harness.observation import Observation, Prompt
 from harness.verdict import Verdict
-from harness.workloads.chat import chat_prompt
 from harness.workloads.hostile import Hostile, hostile_requests
 
 SAMPLES, AT_ONCE, SECONDS = 10, 4, 30.0
@@ -36,10 +35,7 @@ class HostileInputs(Job):
     plantable: ClassVar[bool] = True
 
     def run(self, context: JobContext) -> None:
-        questions = context.questions(context.samples or SAMPLES, context.seed)
-        prompts = [
-            chat_prompt(context.vocabulary, f"good-{i:02d}", q, markup=context.markup) for i, q in enumerate(questions)
-        ]
+        prompts = context.chat_prompts("good", context.samples or SAMPLES)
         context.record_prompts(self.name, prompts)
         with context.servers(self.name, {"server": context.launch({}, plant=context.plant)}) as servers:
             server = servers["server"]

@@ -17,7 +17,6 @@ from harness.checks.answers import same_answers
 from harness.jobs.base import Job, JobContext
 from harness.observation import Observation, Prompt
 from harness.toggles import TOGGLES
-from harness.verdict import Verdict
 from harness.workloads.tiktoken_vocabulary import make_ids, write_checkpoint
 
 SAMPLES, AT_ONCE, PROMPT, ANSWER = 16, 8, (4, 40), 40
@@ -41,8 +40,7 @@ class NativeDecode(Job):
 
     def run(self, context: JobContext) -> None:
         if (lack := context.target.why_without(TOGGLE.name)) is not None:
-            verdict = Verdict("native = with options", "not_exercised", lack, INVARIANT, TOGGLE.source)
-            context.file(self.name, verdict)
+            context.unexercised(self.name, "native = with options", lack, INVARIANT, TOGGLE.source)
             return
         with tempfile.TemporaryDirectory() as scratch:
             checkpoint, tokens = slow_checkpoint(Path(scratch) / "slow-tokenizer")

@@ -24,7 +24,6 @@ from harness.stats import QUICK, Plan
 from harness.targets.base import Launch
 from harness.toggles import TOGGLES, Toggle
 from harness.verdict import Verdict
-from harness.workloads.chat import chat_prompt
 
 CACHES = ("encoder_cache", "prefix_cache")
 
@@ -69,11 +68,7 @@ class Performance(Job):
                 context.file(self.name, verdict)
 
     def prompts(self, context: JobContext) -> list[Prompt]:
-        questions = context.questions(context.samples or self.effort.samples, context.seed)
-        made = [
-            chat_prompt(context.vocabulary, f"load-{number:02d}", question, markup=context.markup)
-            for number, question in enumerate(questions)
-        ]
+        made = context.chat_prompts("load", context.samples or self.effort.samples)
         return [replace(prompt, max_new_tokens=self.effort.new_tokens, ignore_eos=True) for prompt in made]
 
     def _launch(self, context: JobContext, toggle: Toggle, setting: str) -> Launch:

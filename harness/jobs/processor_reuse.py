@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import httpx2
 
@@ -17,8 +17,7 @@ from harness.launch.server import Server
 from harness.observation import Observation, Prompt
 from harness.targets.base import Tensor
 from harness.toggles import TOGGLES
-from harness.verdict import Verdict
-from harness.workloads.chat import chat_prompt, chat_text
+from harness.workloads.chat import Question, chat_text
 
 SAMPLES, AT_ONCE = 16, 4
 TOGGLE = TOGGLES["reuse_processor_output"]
@@ -47,14 +46,12 @@ class ProcessorReuse(Job):
 
     def run(self, context: JobContext) -> None:
         if (lack := self._lack(context)) is not None:
-            context.file(self.name, Verdict("reused = not reused", "not_exercised", lack, INVARIANT, TOGGLE.source))
+            context.unexercised(self.name, "reused = not reused", lack, INVARIANT, TOGGLE.source)
             return
-        questions = context.questions(context.samples or SAMPLES, context.seed)
-        prompts = [
-            chat_prompt(context.vocabulary, f"reuse-{i:02d}", q, markup=context.markup) for i, q in enumerate(questions)
-        ]
+        count = context.samples or SAMPLES
+        prompts = context.chat_prompts("reuse", count)
         context.record_prompts(self.name, prompts)
-        processed = processor_outputs(context, questions)
+        processed = processor_outputs(context, context.questions(count, context.seed))
         outputs = dict(zip((prompt.name for prompt in prompts), processed, strict=True))
         foreign = {name: replace(made, ids=(*made.ids[:-1], made.ids[0])) for name, made in outputs.items()}
         found: dict[str, list[Observation]] = {}
@@ -86,7 +83,7 @@ class ProcessorReuse(Job):
         return None
 
 
-def processor_outputs(context: JobContext, questions: Sequence[Any]) -> list[Made]:
+def processor_outputs(context: JobContext, questions: Sequence[Question]) -> list[Made]:
     from reference_engine.hf import load_processor
 
     processor = load_processor(context.checkpoint)

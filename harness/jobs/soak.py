@@ -19,8 +19,6 @@ from harness.launch.server import Server
 from harness.load.process_meter import ProcessMeter
 from harness.observation import Observation, Prompt
 from harness.targets.base import Launch
-from harness.verdict import Verdict
-from harness.workloads.chat import chat_prompt
 
 REQUESTS, PROMPTS, AT_ONCE = 600, 20, 8
 CHUNK = "8"
@@ -28,6 +26,7 @@ WAITS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each look at what is held."""
 PATIENCE = 1.2
 """Of an idle server's median time for an answer: when a request that is given up is so at the latest."""
+FAR_AWAY = "the server's processes are not of this machine: its memory cannot be seen"
 
 
 class Soak(Job):
@@ -44,10 +43,7 @@ class Soak(Job):
     plantable: ClassVar[bool] = True
 
     def run(self, context: JobContext) -> None:
-        asked = context.questions(PROMPTS, context.seed)
-        prompts = [
-            chat_prompt(context.vocabulary, f"soak-{i:02d}", q, markup=context.markup) for i, q in enumerate(asked)
-        ]
+        prompts = context.chat_prompts("soak", PROMPTS)
         context.record_prompts(self.name, prompts)
         rounds = max(1, (context.samples or REQUESTS) // PROMPTS)
         with context.servers(self.name, {"server": _launch(context)}) as servers:
@@ -66,7 +62,10 @@ class Soak(Job):
             invariant=INVARIANT, source=SOURCE,
         )  # fmt: skip
         context.file(self.name, verdict)
-        context.file(self.name, memory_level(memory) if meter else _far_away())
+        if meter is None:
+            context.unexercised(self.name, CHECK, FAR_AWAY, INVARIANT, SOURCE)
+        else:
+            context.file(self.name, memory_level(memory))
 
     def _rounds(
         self,
@@ -143,8 +142,3 @@ async def give_up(client: httpx2.AsyncClient, server: Server, prompt: Prompt, pa
                 pass
     except (TimeoutError, httpx2.HTTPError):
         return
-
-
-def _far_away() -> Verdict:
-    reason = "the server's processes are not of this machine: its memory cannot be seen"
-    return Verdict(CHECK, "not_exercised", reason, INVARIANT, SOURCE)

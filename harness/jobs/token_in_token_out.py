@@ -21,6 +21,7 @@ from harness.workloads.drift import drift_prompts
 
 SAMPLES, AT_ONCE, CHOICES = 16, 4, 3
 TOGGLE = TOGGLES["skip_tokenizer_init"]
+INVARIANT = 6
 REUSED = "misleading text that the template would make another prompt of"
 
 
@@ -44,7 +45,7 @@ class TokenInTokenOut(Job):
         context.record_prompts(self.name, prompts)
         for setting in TOGGLE.settings:
             if setting != TOGGLE.off and (lack := context.target.why_without(TOGGLE.name)) is not None:
-                context.file(self.name, Verdict("without a tokenizer", "not_exercised", lack, 6, tito.SOURCE))
+                context.unexercised(self.name, "without a tokenizer", lack, INVARIANT, tito.SOURCE)
                 continue
             toggles = {TOGGLE.name: setting} if TOGGLE.name in context.target.spellings else {}
             words = "" if setting == TOGGLE.off else " (without a tokenizer)"
@@ -60,7 +61,7 @@ class TokenInTokenOut(Job):
             plain = _chat(server, prompts[:4], wishes=False)
             streamed = _chat(server, prompts[:4], stream=True)
         except Lacking as lack:
-            return [Verdict("token ids come back", "not_exercised", str(lack), 6, tito.SOURCE)]
+            return [Verdict("token ids come back", "not_exercised", str(lack), INVARIANT, tito.SOURCE)]
         return [
             *(
                 tito.told_of_every_choice(prompts, native, replies, n)

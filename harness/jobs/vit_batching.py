@@ -20,7 +20,6 @@ from harness.observation import Observation, Prompt, why_untold
 from harness.targets.base import Launch
 from harness.toggles import TOGGLES
 from harness.verdict import Verdict
-from harness.workloads.chat import chat_prompt
 from harness.workloads.multispan import SLICE_ROWS, multispan_prompts
 
 SAMPLES, WAVE = 40, 8
@@ -96,10 +95,7 @@ class VitBatchingDrill(Job):
 def make_prompts(context: JobContext, job: str, count: int) -> list[Prompt]:
     """Pictures of several spans: of the model's own making, or cut by the engine."""
     if context.markup.owns_spans:
-        asked = context.questions(count, context.seed)
-        prompts = [
-            chat_prompt(context.vocabulary, f"batch-{i:02d}", q, markup=context.markup) for i, q in enumerate(asked)
-        ]
+        prompts = context.chat_prompts("batch", count)
     else:
         prompts = multispan_prompts(context.vocabulary, count, context.seed, questioner=context.questioner)
     context.record_prompts(job, prompts)

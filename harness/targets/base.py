@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -153,6 +153,13 @@ class Target(ABC):
         if toggle in self.spellings:
             return None
         return self.unsupported_because(self.unsupported.get(toggle, "not known to this target"))
+
+    def why_lacking(self, toggles: Iterable[str]) -> str | None:
+        """The first of ``toggles`` that the target does not have, and why; None if it has them all."""
+        for name in toggles:
+            if (why := self.why_without(name)) is not None:
+                return f"{name}: {why}"
+        return None
 
     def why_untold(self) -> dict[Evidence, str]:
         """:attr:`lacks`, as checks say it."""

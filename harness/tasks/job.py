@@ -53,9 +53,8 @@ class Accuracy(Job):
 
         found = self._baseline(prompts)
         for setting, toggles in self.plan.settings.items():
-            for name in toggles:
-                if (why := context.target.why_without(name)) is not None:
-                    raise Lacking(f"{setting}: {name}: {why}")
+            if (why := context.target.why_lacking(toggles)) is not None:
+                raise Lacking(f"{setting}: {why}")
             plant = context.plant if setting == list(self.plan.settings)[-1] else None
             with context.servers(self.name, {setting: context.launch(toggles, plant=plant)}) as servers:
                 found[setting] = context.ask(self.name, servers[setting], prompts, concurrency=CROWD)
