@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.markdown import table_row
 from harness.progress import MARKS
 from harness.verdict import Filed
 
@@ -31,7 +32,7 @@ def summary(filed: Iterable[Filed]) -> str:
     for one in filed:
         sign, words, _ = MARKS[one.verdict.status]
         cells = (one.job, f"{sign} {words}{' (drill)' if one.drill else ''}", one.verdict.check, one.verdict.message)
-        rows.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+        rows.append(table_row(cells))
     return "\n".join(rows) + "\n"
 
 
@@ -51,7 +52,3 @@ def _escaped(text: str, also: str = "") -> str:
     for character in "%\r\n" + also:
         text = text.replace(character, f"%{ord(character):02X}")
     return text
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

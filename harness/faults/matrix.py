@@ -9,6 +9,7 @@ from statistics import median
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.faults.findings import CLEAN, Finding, states
+from harness.markdown import table_row
 from harness.surroundings import assay_version
 from reference_engine.faults import Fault, Reports
 
@@ -126,11 +127,10 @@ def _survivors(matrix: Matrix) -> list[str]:
 def _line(row: Row) -> str:
     assert row.first is not None
     where = f" on {row.first.where}" if row.first.where else ""
-    said = row.first.message.replace("|", "\\|").replace("\n", " ")[:160]
-    return (
-        f"| {row.fault.id} | {row.first.seconds:.2f} s | {row.first.check}{where} | {len(row.red)} | "
-        f"{'yes' if row.own else 'no'} | {said} |"
-    )
+    return table_row((
+        row.fault.id, f"{row.first.seconds:.2f} s", f"{row.first.check}{where}", str(len(row.red)),
+        "yes" if row.own else "no", row.first.message[:160],
+    ))  # fmt: skip
 
 
 def _table(matrix: Matrix) -> list[str]:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
+from harness.markdown import cell, table_row
 from harness.probe.run import Report
 from harness.progress import MARKS, escaped
 from harness.surroundings import assay_version
@@ -93,18 +94,14 @@ def as_json(report: Report, code: int) -> str:
 
 def as_markdown(report: Report, code: int) -> str:
     lines = [f"# {served(report)} on {report.speaks.engine}", "", f"**{ENDINGS[code][1]}**: {tally(report)}", ""]
-    lines += [f"- {name}: {_cell(value)}" for name, value in facts(report).items()]
+    lines += [f"- {name}: {cell(value)}" for name, value in facts(report).items()]
     for group, filed in _groups(report):
         lines += ["", f"## {group}", "", "| verdict | check | what was seen | invariant |", "|---|---|---|---|"]
         for one in filed:
             sign, words, _ = MARKS[one.verdict.status]
             verdict = one.verdict
-            lines.append(f"| {sign} {words} | {verdict.check} | {_cell(verdict.message)} | {verdict.invariant} |")
+            lines.append(table_row((f"{sign} {words}", verdict.check, verdict.message, str(verdict.invariant))))
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def as_svg(report: Report, code: int) -> str:

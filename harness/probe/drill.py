@@ -17,6 +17,7 @@ from typing import Any
 from harness.differential.models import find_models
 from harness.errors import JobError
 from harness.faults.served import served
+from harness.markdown import table_row
 from harness.probe.run import Wishes, probe
 from harness.progress import Silent
 from harness.surroundings import assay_version
@@ -111,7 +112,7 @@ def markdown(found: Sequence[dict[str, Any]], model: str) -> str:
             iter(one["red"].items()), ("before any check" if one in red else "-", one.get("problem", ""))
         )
         cells = (one["fault"], FAULTS[one["fault"]].summary, name, message[:160])
-        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
+        lines.append(table_row(cells))
     return "\n".join(lines) + "\n"
 
 
