@@ -18,6 +18,11 @@ Evidence = Literal[
 """What a check may need. ``input_ids``: that prompts are taken as ids; all others: that answers tell it."""
 
 
+def png_uri(data: bytes) -> str:
+    """``data`` as requests carry a picture. Nothing looks at whether it is one."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
 @dataclass(frozen=True)
 class Picture:
     """An image as sent: lossless PNG bytes."""
@@ -38,7 +43,7 @@ class Picture:
 
     @cached_property
     def data_uri(self) -> str:
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return png_uri(self.png)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ comes. The first sends whoever asks for ``/elsewhere`` to the second.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from PIL import Image
+
+from harness.observation import Picture
 
 HOST = "127.0.0.1"
 
@@ -40,9 +41,7 @@ class Canary:
 
     @cached_property
     def _picture(self) -> bytes:
-        buffer = io.BytesIO()
-        Image.new("RGB", (84, 56), "teal").save(buffer, "PNG")
-        return buffer.getvalue()
+        return Picture.of(Image.new("RGB", (84, 56), "teal")).png
 
     def _tell_inside(self, asked: BaseHTTPRequestHandler) -> None:
         self.visits.append(asked.path)

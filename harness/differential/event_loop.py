@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from PIL import Image
 
 from harness.differential.bench import Bench
 from harness.differential.check import Check
+from harness.observation import Picture, png_uri
 from reference_engine.server.app import create_app
 from reference_engine.server.limits import Limits
 
@@ -64,15 +64,12 @@ def _least(work: Callable[[], object]) -> float:
 
 
 def _body(mark: str, file: bytes) -> dict[str, Any]:
-    image = f"data:image/png;base64,{base64.b64encode(file).decode()}"
-    return {"text": f"a{mark}", "image_data": [image], "sampling_params": {"max_new_tokens": 1}}
+    return {"text": f"a{mark}", "image_data": [png_uri(file)], "sampling_params": {"max_new_tokens": 1}}
 
 
 def _png(rng: np.random.Generator, side: int) -> bytes:
     """Of colours that no compression makes small, so that reading it takes its time."""
-    buffer = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return Picture.of(Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))).png
 
 
 LOOP_CHECK = Check("the event loop is free", (18,), event_loop_is_free)

@@ -5,7 +5,6 @@ The wire is SGLang's ``/generate`` and OpenAI's chat, as the reference engine sp
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from PIL import Image
 
 from harness.differential.cases import Case
 from harness.differential.seen import Choice, Seen
+from harness.observation import Picture, png_uri
 from reference_engine import SamplingParams
 
 SECONDS = 60.0
@@ -118,14 +118,8 @@ def sampling_body(params: SamplingParams) -> dict[str, Any]:
 def data_uri(image: Image.Image) -> str:
     """The file it came from, or a PNG of it."""
     file = getattr(image, "fp", None)
-    data = file.getvalue() if isinstance(file, io.BytesIO) else _png(image)
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    data = file.getvalue() if isinstance(file, io.BytesIO) else Picture.of(image).png
+    return png_uri(data)
 
 
 def _seen(status: int, body: Any) -> Seen:

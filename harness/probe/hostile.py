@@ -5,9 +5,9 @@ Polite: one request of each kind, small bodies, nothing that is meant to exhaust
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
+from harness.observation import png_uri
 from harness.probe.asking import Ask
 from harness.probe.bench import Bench
 from harness.probe.line import Gone
@@ -37,8 +37,7 @@ def requests(bench: Bench) -> dict[str, tuple[str, dict[str, Any]]]:
     if "images" in bench.speaks.has:
         png = bench.picture.png
         for name, data in {"an image cut short": png[: len(png) // 3], "an image that is none": b"none at all"}.items():
-            uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-            content = [{"type": "image_url", "image_url": {"url": uri}}, {"type": "text", "text": "?"}]
+            content = [{"type": "image_url", "image_url": {"url": png_uri(data)}}, {"type": "text", "text": "?"}]
             made[name] = (CHAT, plain | {"messages": [{"role": "user", "content": content}]})
     return made
 

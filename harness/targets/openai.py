@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from harness.errors import UsageError
 from harness.observation import Evidence, Observation, Prompt
 from harness.targets.base import Call, Launch, LaunchLine, StreamEvent, Target
-from harness.targets.wire import data_uris, failure, free_port, id_tuple
+from harness.targets.wire import chat_messages, failure, free_port, id_tuple
 from harness.toggles import Spelling
 
 _NO_IDS = "the chat API takes messages, no token ids"
@@ -48,9 +48,7 @@ class OpenAITarget(Target):
             self.model = str(listed[0].get("id", self.model))
 
     def call(self, prompt: Prompt, *, evidence: bool, stream: bool) -> Call:
-        pictures = [{"type": "image_url", "image_url": {"url": uri}} for uri in data_uris(prompt)]
-        content = [*pictures, {"type": "text", "text": prompt.question}]
-        body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": content}]}
+        body: dict[str, Any] = {"model": self.model, "messages": chat_messages(prompt)}
         body |= {"max_tokens": prompt.max_new_tokens, "temperature": 0.0} | self.extras(prompt, evidence)
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}

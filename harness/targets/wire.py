@@ -5,7 +5,6 @@ What an engine does not say stays empty; nothing is made up in its place.
 
 from __future__ import annotations
 
-import base64
 import socket
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -20,7 +19,13 @@ TOP = 3
 
 
 def data_uris(prompt: Prompt) -> list[str]:
-    return [f"data:image/png;base64,{base64.b64encode(picture.png).decode()}" for picture in prompt.pictures]
+    return [picture.data_uri for picture in prompt.pictures]
+
+
+def chat_messages(prompt: Prompt) -> list[dict[str, Any]]:
+    """One turn as OpenAI words it: the pictures, then the question."""
+    pictures = [{"type": "image_url", "image_url": {"url": uri}} for uri in data_uris(prompt)]
+    return [{"role": "user", "content": [*pictures, {"type": "text", "text": prompt.question}]}]
 
 
 def generate_body(prompt: Prompt, *, stream: bool, **wishes: bool) -> dict[str, Any]:
@@ -89,9 +94,7 @@ class GenerateTarget(Target):
 
     def chat_of_ids(self, prompt: Prompt, *, choices: int = 1, stream: bool = False, wishes: bool = True) -> Call:
         """SGLang's, since 0.5.13."""
-        pictures = [{"type": "image_url", "image_url": {"url": uri}} for uri in data_uris(prompt)]
-        content = [*pictures, {"type": "text", "text": prompt.question}]
-        body: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "input_ids": list(prompt.ids)}
+        body: dict[str, Any] = {"messages": chat_messages(prompt), "input_ids": list(prompt.ids)}
         body |= {"max_tokens": prompt.max_new_tokens, "temperature": 0.0, "logprobs": True, "n": choices}
         if wishes:
             body |= {"return_prompt_token_ids": True, "return_meta_info": True}

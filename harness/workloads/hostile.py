@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.observation import png_uri
 from harness.targets.base import Call
 
 DEEP = 500
@@ -97,7 +98,7 @@ def picture_uris(uri: str) -> dict[str, str]:
         "grey with alpha": png(30, 40, GREY_ALPHA),
         "16 bits deep": png(30, 40, GREY, depth=16),
     }
-    uris = {words: f"data:image/png;base64,{base64.b64encode(data).decode()}" for words, data in files.items()}
+    uris = {words: png_uri(data) for words, data in files.items()}
     others = {
         "no base64": "data:image/png;base64,@@@@",
         "a file of the server": "file:///etc/hostname",

@@ -6,10 +6,8 @@ The processor time is that of the server's session of processes, read from ``/pr
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import os
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -24,6 +22,7 @@ from harness.launch.running import wait_ready
 from harness.observation import Prompt
 from harness.targets.base import Launch, LaunchLine
 from harness.targets.reference import ReferenceTarget
+from harness.targets.wire import chat_messages, free_port
 
 READY_SECONDS = 240.0
 ANSWER_SECONDS = 600.0
@@ -95,19 +94,15 @@ class OursServer(Served):
 
 class TransformersServe(Served):
     def launch(self, log: Path) -> ServerProcess:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port("127.0.0.1")
         flags = ("--host", "127.0.0.1", "--port", str(port), "--device", self.setup.device, "--dtype", self.setup.dtype)
         command = (sys.executable, "-m", "harness.bench.contestants.transformers_server")
         line = LaunchLine((*command, self.setup.model, *flags), {"HF_HUB_OFFLINE": "1"})
         return self.start(line, log, f"http://127.0.0.1:{port}")
 
     async def ask(self, client: httpx2.AsyncClient, prompt: Prompt) -> tuple[list[int] | None, str | None]:
-        pictures = [{"type": "image_url", "image_url": {"url": _data_uri(p.png)}} for p in prompt.pictures]
-        content = [*pictures, {"type": "text", "text": prompt.question}]
         body = await _post(client, "/v1/chat/completions", {
-            "model": self.setup.model, "messages": [{"role": "user", "content": content}],
+            "model": self.setup.model, "messages": chat_messages(prompt),
             "max_tokens": prompt.max_new_tokens, "temperature": 0.0,
         })  # fmt: skip
         return None, body["choices"][0]["message"]["content"]
@@ -118,10 +113,6 @@ async def _post(client: httpx2.AsyncClient, path: str, body: Mapping[str, Any]) 
     if answer.status_code != 200:
         raise RuntimeError(f"POST {path}: {answer.status_code} {answer.text[:300]}")
     return answer.json()
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _word(value: Any) -> str:
