@@ -19,12 +19,15 @@ import httpx2
 
 from harness.launch.server import Server
 from harness.observation import Observation, Prompt
-from harness.targets.base import Call
+from harness.targets.base import Call, Target
 
 Arrival = Literal["closed_loop", "waves"]
 OnAnswer = Callable[[Prompt, Observation], None]
 Ask = Callable[[httpx2.AsyncClient, Server, Prompt], Awaitable[Observation]]
 """One request and the reading of its answer."""
+MakeCall = Callable[[Target, Prompt], Call]
+Read = Callable[[Server, Prompt, int, Any], Observation]
+"""From an answer's status and body."""
 
 
 def new_client(server: Server, connections: int) -> httpx2.AsyncClient:
@@ -104,10 +107,26 @@ def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
         yield prompts[start : start + size]
 
 
-async def ask_whole(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
-    call = server.target.call(prompt, evidence=True, stream=False)
-    status, body = await post(client, server, call, f"answering request {prompt.name}")
-    return server.target.read(prompt, server.setting, status, body)
+def asking(make: MakeCall, read: Read | None = None, doing: str = "answering") -> Ask:
+    """One post of the call that ``make`` makes of a prompt; its answer as ``read`` reads it, or as a whole one."""
+
+    async def ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
+        call = make(server.target, prompt)
+        status, body = await post(client, server, call, f"{doing} request {prompt.name}")
+        if read is not None:
+            return read(server, prompt, status, body)
+        return server.target.read(prompt, server.setting, status, body)
+
+    return ask
+
+
+def whole(target: Target, prompt: Prompt) -> Call:
+    return target.call(prompt, evidence=True, stream=False)
+
+
+ask_whole = asking(whole)
+ask_scored = asking(lambda target, prompt: target.with_scores(whole(target, prompt)), doing="scoring")
+"""The whole answer, and how likely each token of the prompt was."""
 
 
 async def ask_streamed(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
@@ -130,25 +149,16 @@ async def ask_streamed(client: httpx2.AsyncClient, server: Server, prompt: Promp
     return server.target.read_stream(prompt, server.setting, events)
 
 
-async def ask_scored(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
-    """The whole answer, and how likely each token of the prompt was."""
-    call = server.target.with_scores(server.target.call(prompt, evidence=True, stream=False))
-    status, body = await post(client, server, call, f"scoring request {prompt.name}")
-    return server.target.read(prompt, server.setting, status, body)
-
-
 def ask_choices(n: int) -> Ask:
     """``n`` answers to each prompt, in one call: the first, and in its ``others`` the rest."""
 
-    async def ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
-        call = server.target.with_choices(server.target.call(prompt, evidence=True, stream=False), n)
-        status, body = await post(client, server, call, f"answering request {prompt.name} {n} times")
+    def read(server: Server, prompt: Prompt, status: int, body: Any) -> Observation:
         first, *others = server.target.read_choices(prompt, server.setting, status, body)
         if first.ok and len(others) != n - 1:
             return replace(first, error=f"{len(others) + 1} choices came, {n} were asked for")
         return replace(first, others=tuple(others))
 
-    return ask
+    return asking(lambda target, prompt: target.with_choices(whole(target, prompt), n), read, f"making {n} answers to")
 
 
 async def post(client: httpx2.AsyncClient, server: Server, call: Call, doing: str) -> tuple[int, Any]:

@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import httpx2
-
-from harness.asking import Ask, post
+from harness.asking import Ask, asking, whole
 from harness.checks.answers import same_answers
 from harness.checks.foreign_output import not_used
 from harness.jobs.base import Job, JobContext
-from harness.launch.server import Server
 from harness.observation import Observation, Prompt
-from harness.targets.base import Tensor
+from harness.targets.base import Call, Target, Tensor
 from harness.toggles import TOGGLES
 from harness.workloads.chat import Question, chat_text
 
@@ -101,11 +98,8 @@ def processor_outputs(context: JobContext, questions: Sequence[Question]) -> lis
 
 
 def asking_with(outputs: Mapping[str, Made]) -> Ask:
-    async def ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
+    def make(target: Target, prompt: Prompt) -> Call:
         made = outputs[prompt.name]
-        call = server.target.call(prompt, evidence=True, stream=False)
-        call = server.target.with_processor_output(call, made.ids, made.tensors)
-        status, body = await post(client, server, call, f"answering request {prompt.name}")
-        return server.target.read(prompt, server.setting, status, body)
+        return target.with_processor_output(whole(target, prompt), made.ids, made.tensors)
 
-    return ask
+    return asking(make)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import httpx2
-
-from harness.asking import ask_all, post
+from harness.asking import ask_all, asking
 from harness.checks import tito
 from harness.checks.tito import ChatReply
 from harness.errors import Lacking
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
 from harness.observation import Observation, Prompt
+from harness.targets.base import Call, Target
 from harness.toggles import TOGGLES
 from harness.verdict import Verdict
 from harness.workloads.drift import drift_prompts
@@ -79,13 +78,14 @@ def _chat(
     """Statuses and bodies, in the prompts' order."""
     replies: dict[str, ChatReply] = {}
 
-    async def ask(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
-        call = server.target.chat_of_ids(prompt, choices=choices, stream=stream, wishes=wishes)
-        status, body = await post(client, server, call, f"answering chat {prompt.name}")
+    def make(target: Target, prompt: Prompt) -> Call:
+        return target.chat_of_ids(prompt, choices=choices, stream=stream, wishes=wishes)
+
+    def read(server: Server, prompt: Prompt, status: int, body: Any) -> Observation:
         replies[prompt.name] = ChatReply(prompt.name, status, body)
         return Observation(prompt.name, server.setting, status)
 
-    ask_all(server, prompts, concurrency=AT_ONCE, ask=ask)
+    ask_all(server, prompts, concurrency=AT_ONCE, ask=asking(make, read))
     return [replies[prompt.name] for prompt in prompts]
 
 
