@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
+from harness.checks.counted import none_wrong
 from harness.observation import Observation, Prompt
 from harness.verdict import Verdict
 
@@ -25,10 +25,4 @@ def not_used(
             continue
         what = b.error if not b.ok else "it was used" if b.toggles.get(toggle, {}).get("acted") else "another answer"
         wrong.append({"request": prompt.name, "a": a.text, "b": f"{b.status}: {what}"})
-    end = partial(
-        Verdict, CHECK, invariant=INVARIANT, source=source, figure=len(prompts) - len(wrong),
-        threshold=len(prompts), evidence={"compared": len(prompts), "wrong": wrong},
-    )  # fmt: skip
-    if wrong:
-        return end("fail", f"{len(wrong)} of {len(prompts)}; {wrong[0]['request']}: {wrong[0]['b']!s:.200}")
-    return end("pass", f"{len(prompts)} of {len(prompts)}") if prompts else end("not_exercised", "nothing was asked")
+    return none_wrong(CHECK, len(prompts), wrong, invariant=INVARIANT, source=source)

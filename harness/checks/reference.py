@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from harness.checks.counted import none_wrong
 from harness.checks.identity import Placeholders, first_divergence, items_of
 from harness.observation import Observation, Prompt, Scored, why_untold
 from harness.verdict import Verdict
@@ -212,16 +213,10 @@ def _judge_gaps(
 def _verdict(
     check: str, invariant: int, compared: int, wrong: Sequence[Mapping[str, Any]], untold: str | None
 ) -> Verdict:
-    end = partial(
-        Verdict, check, invariant=invariant, source=SOURCE, figure=compared - len(wrong), threshold=compared,
-        evidence={"compared": compared, "wrong": list(wrong)},
+    return none_wrong(
+        check, compared, wrong, invariant=invariant, source=SOURCE, idle=untold or "no request was answered",
+        words=lambda one: f"{one['request']}, {one['message']}",
     )  # fmt: skip
-    if not compared:
-        return end("not_exercised", untold or "no request was answered")
-    if wrong:
-        first = wrong[0]
-        return end("fail", f"{len(wrong)} of {compared} requests differ; {first['request']}, {first['message']}")
-    return end("pass", f"{compared} of {compared} requests equal")
 
 
 def _outcome(seen: Observation) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
+from harness.checks.counted import none_wrong
 from harness.verdict import Verdict
 
 INVARIANT, SOURCE = 17, "sglang#26751"
@@ -36,18 +37,11 @@ def refusals_in_words(replies: Sequence[Reply]) -> Verdict:
 
 
 def _verdict(check: str, replies: Sequence[Reply], wrong: Sequence[Reply]) -> Verdict:
-    evidence = {
-        "compared": len(replies),
-        "wrong": [{"request": reply.request, "a": reply.status, "b": reply.told[:300]} for reply in wrong],
-    }
-    end = partial(
-        Verdict, check, invariant=INVARIANT, source=SOURCE, figure=len(replies) - len(wrong),
-        threshold=len(replies), evidence=evidence,
-    )  # fmt: skip
-    if wrong:
-        first = wrong[0]
-        got = f"{first.status}" if first.status else "no answer"
-        return end("fail", f"{len(wrong)} of {len(replies)}; {first.request}: {got}, {first.told[:160]!r}")
-    if not replies:
-        return end("not_exercised", "there was none")
-    return end("pass", f"{len(replies)} of {len(replies)}")
+    told = [{"request": reply.request, "a": reply.status, "b": reply.told[:300]} for reply in wrong]
+    return none_wrong(
+        check, len(replies), told, invariant=INVARIANT, source=SOURCE, idle="there was none", words=_words
+    )
+
+
+def _words(wrong: Mapping[str, Any]) -> str:
+    return f"{wrong['request']}: {wrong['a'] or 'no answer'}, {wrong['b'][:160]!r}"

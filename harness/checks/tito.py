@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+from harness.checks.counted import none_wrong
 from harness.observation import Observation, Prompt
 from harness.verdict import Verdict
 
@@ -45,12 +45,8 @@ def told_of_every_choice(
         for prompt, a, reply in zip(prompts, native, replies, strict=True)
         if (found := _wrong(a, reply, choices)) is not None
     ]
-    return _verdict(
-        f"token ids come back, of {'one answer' if choices == 1 else f'each of {choices} choices'}",
-        6,
-        len(prompts),
-        wrong,
-    )
+    of = "one answer" if choices == 1 else f"each of {choices} choices"
+    return none_wrong(f"token ids come back, of {of}", len(prompts), wrong, invariant=6, source=SOURCE)
 
 
 def _wrong(native: Observation, reply: ChatReply, choices: int) -> str | None:
@@ -81,7 +77,8 @@ def absent_unless_asked(replies: Sequence[ChatReply]) -> Verdict:
         for name in ASKED
         if name in choice
     ]
-    return _verdict("fields not asked for are left out", 9, sum(bool(reply.choices) for reply in replies), wrong)
+    answered = sum(bool(reply.choices) for reply in replies)
+    return none_wrong("fields not asked for are left out", answered, wrong, invariant=9, source=SOURCE)
 
 
 def streams_refuse(replies: Sequence[ChatReply]) -> Verdict:
@@ -91,7 +88,7 @@ def streams_refuse(replies: Sequence[ChatReply]) -> Verdict:
         for reply in replies
         if not (400 <= reply.status < 500 and "stream" in reply.words)
     ]
-    return _verdict("refused when streaming, in words", 17, len(replies), wrong)
+    return none_wrong("refused when streaming, in words", len(replies), wrong, invariant=17, source=SOURCE)
 
 
 def turns_continue(turns: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> Verdict:
@@ -101,15 +98,5 @@ def turns_continue(turns: Sequence[tuple[str, Sequence[int], Sequence[int]]]) ->
         for name, before, after in turns
         if list(after[: len(before)]) != list(before)
     ]
-    return _verdict("a next turn begins with the turn before, id for id", 8, len(turns), wrong)
-
-
-def _verdict(check: str, invariant: int, compared: int, wrong: Sequence[Mapping[str, Any]]) -> Verdict:
-    evidence = {"compared": compared, "wrong": list(wrong)}
-    end = partial(
-        Verdict, check, invariant=invariant, source=SOURCE, figure=compared - len({w["request"] for w in wrong}),
-        threshold=compared, evidence=evidence,
-    )  # fmt: skip
-    if wrong:
-        return end("fail", f"{len(wrong)} wrong of {compared}; {wrong[0]['request']}: {wrong[0]['b']!s:.200}")
-    return end("pass", f"{compared} of {compared}") if compared else end("not_exercised", "nothing was answered")
+    check = "a next turn begins with the turn before, id for id"
+    return none_wrong(check, len(turns), wrong, invariant=8, source=SOURCE)
