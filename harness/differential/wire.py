@@ -17,6 +17,7 @@ from PIL import Image
 
 from harness.differential.cases import Case
 from harness.differential.seen import Choice, Seen
+from harness.metrics import totals
 from harness.observation import Picture, png_uri
 from reference_engine import SamplingParams
 
@@ -41,8 +42,8 @@ class Wire:
 
     def gauges(self) -> dict[str, float]:
         """What the page of metrics says is held or running."""
-        lines = [line.split() for line in self._client.get("/metrics").text.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, value in lines if any(word in name for word in HELD)}
+        told = totals(self._client.get("/metrics").text)
+        return {name: value for name, value in told.items() if any(word in name for word in HELD)}
 
     def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         """Status and body; 0 and why, where there was no answer."""

@@ -17,6 +17,7 @@ from harness.checks.soak import CHECK, INVARIANT, SOURCE, memory_level, nothing_
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
 from harness.load.process_meter import ProcessMeter
+from harness.metrics import totals
 from harness.observation import Observation, Prompt
 from harness.targets.base import Launch
 
@@ -122,12 +123,10 @@ def gauges(server: Server) -> tuple[dict[str, float], Sequence[str], str]:
     for wait in WAITS if target.held else ():
         time.sleep(wait)
         try:
-            page = httpx2.get(url, headers=dict(server.headers), timeout=10.0, trust_env=False)
-        except httpx2.HTTPError as error:
+            told = totals(httpx2.get(url, headers=dict(server.headers), timeout=10.0, trust_env=False).text)
+        except (httpx2.HTTPError, ValueError) as error:
             return {}, target.held, f"{target.metrics_path}: {type(error).__name__}"
-        samples = (line.rpartition(" ") for line in page.text.splitlines() if not line.startswith("#"))
-        told = [(name.partition("{")[0], float(value)) for name, _, value in samples]
-        found = {held: sum(value for name, value in told if name == held) for held in target.held if held in dict(told)}
+        found = {held: told[held] for held in target.held if held in told}
         if not any(found.values()):
             break
     return found, target.held, ""
