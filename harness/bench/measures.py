@@ -5,7 +5,6 @@ They run in the contestant's own process. Each takes the contestant and plain ar
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import safe_open
 
@@ -49,9 +49,8 @@ def memory(contestant: Contestant, prompts: Sequence[Prompt], arrivals: Sequence
 
 
 def resident_mib() -> float:
-    """This process's resident memory (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """This process's resident memory."""
+    return psutil.Process().memory_info().rss / 2**20
 
 
 def peak_mib() -> float:

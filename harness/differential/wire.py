@@ -28,7 +28,7 @@ TOGETHER = 8
 class Wire:
     def __init__(self, url: str, pid: int | None = None) -> None:
         """``pid`` is the server's process, where it is one of ours."""
-        self.pid = pid
+        self.url, self.pid = url, pid
         self._client = httpx2.Client(base_url=url, timeout=SECONDS, trust_env=False)
 
     def close(self) -> None:

@@ -77,10 +77,9 @@ def _drill(fault: str, model: str, timeout: float) -> dict[str, Any]:
     started = time.monotonic()
     told: dict[str, Any] = {"fault": fault}
     with served(known, None if fault == CLEAN else fault) as wire:
-        url = str(wire._client.base_url)
         watching = UntilRed()
         try:
-            probe(Wishes(url, model=model, request_timeout=timeout, time_limit=240, seed=5), watching)
+            probe(Wishes(wire.url, model=model, request_timeout=timeout, time_limit=240, seed=5), watching)
         except Seen:
             pass
         except JobError as error:

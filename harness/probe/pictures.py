@@ -22,8 +22,6 @@ REPORTED: tuple[Size, ...] = (
     (42, 70), (70, 42), (48, 80), (98, 126),
 )  # fmt: skip
 """(width, height) of bug reports: near rounding edges, smaller than a patch, long and thin, transposed pairs."""
-SMALLEST_SIDE = 28
-"""Servers may refuse less."""
 
 
 class Pictures:

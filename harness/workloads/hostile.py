@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.observation import png_uri
+from PIL import Image
+
+from harness.observation import Picture, png_uri
 from harness.targets.base import Call
 
 DEEP = 500
@@ -35,9 +37,6 @@ VALUES: dict[str, Any] = {
 }
 IDS: dict[str, Any] = {"-1": -1, "2^31": 2**31, "2^63": 2**63, "1.5": 1.5, "a text": "5", "a list": [5], "null": None}
 PICTURE = "data:image/"
-GREY, RGB, GREY_ALPHA = 0, 2, 4
-CHANNELS = {GREY: 1, RGB: 3, GREY_ALPHA: 2}
-"""Of PNG's kinds of pixels."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,9 @@ def picture_uris(uri: str) -> dict[str, str]:
         "1 x 1": png(1, 1),
         "1 x 5000": png(1, 5000),
         "5000 x 1": png(5000, 1),
-        "grey": png(30, 40, GREY),
-        "grey with alpha": png(30, 40, GREY_ALPHA),
-        "16 bits deep": png(30, 40, GREY, depth=16),
+        "grey": png(30, 40, "L"),
+        "grey with alpha": png(30, 40, "LA"),
+        "16 bits deep": png(30, 40, "I;16"),
     }
     uris = {words: png_uri(data) for words, data in files.items()}
     others = {
@@ -108,20 +107,16 @@ def picture_uris(uri: str) -> dict[str, str]:
     return uris | others
 
 
-def png(width: int, height: int, colours: int = RGB, *, depth: int = 8) -> bytes:
+def png(width: int, height: int, mode: str = "RGB") -> bytes:
     """A black picture."""
-    row = 1 + width * CHANNELS[colours] * depth // 8
-    rows = _chunk(b"IDAT", zlib.compress(bytes(row * height)))
-    return _opening(width, height, colours, depth) + rows + _chunk(b"IEND", b"")
+    return Picture.of(Image.new(mode, (width, height))).png
 
 
 def png_header(width: int, height: int) -> bytes:
     """A picture that says how large it is and has no pixels."""
-    return _opening(width, height) + _chunk(b"IDAT", zlib.compress(bytes(1000))) + _chunk(b"IEND", b"")
-
-
-def _opening(width: int, height: int, colours: int = RGB, depth: int = 8) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0))
+    opening = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of each of RGB
+    chunks = [_chunk(b"IHDR", opening), _chunk(b"IDAT", zlib.compress(bytes(1000))), _chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

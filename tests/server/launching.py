@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import psutil
 
 
 @dataclass
@@ -24,8 +25,7 @@ class Running:
     @property
     def resident(self) -> int:
         """Bytes of memory that it holds."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return psutil.Process(self.process.pid).memory_info().rss
 
     def client(self) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, timeout=60, trust_env=False)

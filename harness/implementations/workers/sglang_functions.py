@@ -42,7 +42,6 @@ FAMILIES = {
     "read_request": list(WAYS), "write_answer": ["chat", "completion"],
 }  # fmt: skip
 TEXT, IMAGE, VIDEO, VISION_START, PAD = 1, 900_001, 900_002, 900_003, 900_004
-HASH_SPACE = 1 << 20
 
 
 def expand_ids(ids, placeholder, replacements):
