@@ -57,7 +57,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a fault where it says it acts, until it is seen inside and outside",
+        help="a fault where it says it acts, until it is seen inside and outside; nothing: one checkpoint a seed",
     )
     parser.add_argument("--seed", type=int, default=0, help="of every workload (default: 0)")
     parser.add_argument(

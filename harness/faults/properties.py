@@ -38,15 +38,18 @@ def load() -> None:
     settings.load_profile(before)
 
 
-def run(fault: str | None, wanted: Callable[[Collection[int]], bool] | None = None) -> Iterator[Tested]:
-    """Properties of all modules, or of those whose invariants are ``wanted``, as they ended; not skipped ones."""
+def run(fault: str | None, wanted: Callable[[Collection[int]], bool] | None = None, seed: int = 0) -> Iterator[Tested]:
+    """Properties of all modules, or of those whose invariants are ``wanted``, as they ended; not skipped ones.
+    ``seed`` is what their examples are drawn from.
+    """
     files = [file for file in _files() if wanted is None or wanted(_numbers(_module(file)))]
     if not files:
         return
     reports = _Reports()
     arguments = [
         "-q", "-c", os.devnull, "--rootdir", _package(), "--import-mode=importlib", "-p", "no:cacheprovider",
-        "-p", "no:benchmark", "--hypothesis-profile", PROFILE, *(["--plant", fault] if fault else []),
+        "-p", "no:benchmark", "--hypothesis-profile", PROFILE, "--hypothesis-seed", str(seed),
+        *(["--plant", fault] if fault else []),
         *(["-n0"] if importlib.util.find_spec("xdist") else []), *files,
     ]  # fmt: skip
     code = pytest.main(arguments, plugins=[reports])

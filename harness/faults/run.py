@@ -56,20 +56,24 @@ def run(wishes: Wishes, say: Say) -> int:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     journal = Journal(wishes.out / "findings.jsonl")
-    try:
-        suites = make_suites(wishes.models or _checkpoints(wishes))
-    except KeyError as error:
-        raise UsageError(f"unknown checkpoint {error}") from error
     for seed, jobs in _jobs(wishes, journal):
+        try:
+            suites = make_suites(wishes.models or _checkpoints(wishes, seed))
+        except KeyError as error:
+            raise UsageError(f"unknown checkpoint {error}") from error
         say(f"{len(jobs)} jobs, seed {seed}")
         _run_all(jobs, {name: suites[name] for name in wishes.suites}, journal, wishes, say)
     return conclude(wishes, journal, say)
 
 
-def _checkpoints(wishes: Wishes) -> tuple[str, ...]:
-    """With ``quick``, those that some fault is asked on; else empty, which stands for all."""
-    if not wishes.quick or wishes.clean:
+def _checkpoints(wishes: Wishes, seed: int) -> tuple[str, ...]:
+    """With ``quick``, those that some fault is asked on, or the seed's turn where none is planted; else empty, which
+    stands for all.
+    """
+    if not wishes.quick:
         return ()
+    if wishes.clean:
+        return (MODELS[seed % len(MODELS)].name,)
     needed = {model.name for fault in choose(wishes) for model in checkpoints_of(fault, MODELS)}
     return tuple(model.name for model in MODELS if model.name in {*needed, MODELS[0].name})
 

@@ -5,7 +5,7 @@ engine that has one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -33,7 +33,9 @@ class Suite(Protocol):
         """Everything that is the same for all faults; in the process that jobs are forked from."""
 
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
-        """Of every check; with ``quick`` of those that state the fault's invariant, where it says that it acts."""
+        """Of every check; with ``quick`` of those that state the fault's invariant, where it says that it acts. With
+        nothing planted every check is asked, quick or not.
+        """
 
 
 @dataclass
@@ -53,7 +55,7 @@ class InProcess:
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         began = time.process_time()
         models = checkpoints_of(fault, self.models) if quick else self.models
-        asked = [check for check in self.checks if not quick or states(check.invariants, fault)]
+        asked = [check for check in self.checks if _is_asked(check.invariants, fault, quick)]
         benches = [Bench(self.oracles[model.name], None if fault == CLEAN else fault) for model in models]
         reds: list[Bench] = []
         for checks in (asked[:FIRST], asked[FIRST:]):
@@ -70,6 +72,10 @@ class InProcess:
                     break
 
 
+def _is_asked(invariants: Collection[int], fault: str, quick: bool) -> bool:
+    return not quick or fault == CLEAN or states(invariants, fault)
+
+
 def _first(check: Check, bench: Bench) -> str | None:
     """What a check finds first. An engine that breaks in its hands is found, too."""
     try:
@@ -83,13 +89,16 @@ def _first(check: Check, bench: Bench) -> str | None:
 @dataclass
 class Properties:
     name: str = "properties"
+    seed: int = 0
 
     def load(self, seed: int) -> None:
+        self.seed = seed
         properties.load()
 
     def findings(self, fault: str, *, quick: bool) -> Iterator[Finding]:
         began = time.process_time()
-        for seen in properties.run(None if fault == CLEAN else fault, partial(states, fault=fault) if quick else None):
+        wanted = partial(_is_asked, fault=fault, quick=quick)
+        for seen in properties.run(None if fault == CLEAN else fault, wanted, self.seed):
             yield Finding(
                 fault, self.name, seen.test, "", seen.invariants, seen.message is not None, (seen.message or "")[:600],
                 round(seen.at - began, 3),
