@@ -24,7 +24,7 @@ import uvicorn
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from reference_engine import Answer, EngineConfig, Request, RequestError, StepOutput
+from reference_engine import Answer, Engine, EngineConfig, Request, RequestError, StepOutput
 from reference_engine.request import TokenLogprob
 from reference_engine.sentinels import resolve_model
 from reference_engine.server.app import create_app
@@ -219,6 +219,18 @@ def uri() -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def model() -> Path:
     return resolve_model(os.environ.get("ASSAY_TEST_MODEL", "sentinel-qwen2.5-vl"))
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path) -> Engine:
+    return Engine(EngineConfig(model=str(model), num_blocks=256))
+
+
+@pytest.fixture
+def real(engine: Engine) -> Iterator[httpx2.Client]:
+    """A client of a server over that engine."""
+    with served(engine, Limits()) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

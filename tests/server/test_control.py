@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import pytest
 from PIL import Image
 
-from reference_engine import Engine, EngineConfig
+from reference_engine import Engine
 
 Client = httpx2.Client
 CHAT = "/v1/chat/completions"
 HELLO = {"role": "user", "content": "héllo <|image_pad|>"}
-
-
-@pytest.fixture(scope="module")
-def engine(model: Path) -> Engine:
-    return Engine(EngineConfig(model=str(model), num_blocks=256))
-
-
-@pytest.fixture
-def real(engine: Engine, serve: Callable[..., Any]) -> Iterator[Client]:
-    with serve(engine) as client:
-        yield client
 
 
 def post(client: Client, path: str, **body: Any) -> Any:

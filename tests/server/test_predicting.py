@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from PIL import Image
 
-from reference_engine import Engine, EngineConfig
-
 SLOT = "<|vision_start|><|image_pad|><|vision_end|>"
 SIZES = [(365, 211), (153, 174)]
-
-
-@pytest.fixture(scope="module")
-def engine(model: Path) -> Engine:
-    return Engine(EngineConfig(model=str(model), num_blocks=256))
-
-
-@pytest.fixture
-def real(engine: Engine, serve: Callable[..., Any]) -> Iterator[httpx2.Client]:
-    with serve(engine) as client:
-        yield client
 
 
 def bodies(uri: Any) -> list[tuple[str, dict[str, Any]]]:

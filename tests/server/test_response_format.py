@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-
-from reference_engine import Engine, EngineConfig
 
 pytest.importorskip("llguidance", reason="an extra")
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -23,17 +19,6 @@ SCHEMA = {
 WRONG = {"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
 HELLO = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 120}
-
-
-@pytest.fixture(scope="module")
-def engine(model: Path) -> Engine:
-    return Engine(EngineConfig(model=str(model), num_blocks=256))
-
-
-@pytest.fixture
-def real(engine: Engine, serve: Callable[..., Any]) -> Iterator[httpx2.Client]:
-    with serve(engine) as client:
-        yield client
 
 
 def fits(text: str) -> bool:

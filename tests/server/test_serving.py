@@ -39,11 +39,6 @@ def client(running: Running) -> Iterator[httpx2.Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def engine(model: Path) -> Engine:
-    return Engine(EngineConfig(model=str(model), num_blocks=256))
-
-
 def picture(rows: int, columns: int, seed: int = 0) -> Image.Image:
     """Cells of different colours, 28 pixels each: rows x columns tokens."""
     image = Image.new("RGB", (columns, rows))

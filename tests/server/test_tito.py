@@ -18,17 +18,6 @@ SLOT = "<|vision_start|><|image_pad|><|vision_end|>"
 NEW = {"return_prompt_token_ids", "return_meta_info"}
 
 
-@pytest.fixture(scope="module")
-def engine(model: Path) -> Engine:
-    return Engine(EngineConfig(model=str(model), num_blocks=256))
-
-
-@pytest.fixture
-def real(engine: Engine, serve: Callable[..., Any]) -> Iterator[httpx2.Client]:
-    with serve(engine) as client:
-        yield client
-
-
 def user(uri: Callable[..., str], *sizes: tuple[int, int]) -> dict[str, Any]:
     urls = [uri(Image.new("RGB", size, (90, 20 * i, 200))) for i, size in enumerate(sizes)]
     parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
