@@ -18,23 +18,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from harness.errors import JobError
+from harness.progress import new_console
 from harness.verdict import INTERRUPTED, NOT_DONE, PASSED
 
 if TYPE_CHECKING:
     from harness.session import Outcome, Wishes
 
-WIDTH_WITHOUT_TERMINAL = 140
 ENGINE_PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "scipy",
-    "fastapi",
-    "pydantic",
-    "docker",
-    "hypothesis",
-    "pytest",
-)
+    "torch", "transformers", "tokenizers", "safetensors", "scipy", "allpairspy", "aiohttp", "psutil", "fastapi",
+    "starlette", "uvicorn", "prometheus_client", "pydantic", "docker", "pytest", "hypothesis", "pytest_benchmark",
+)  # fmt: skip
 """Of the extra ``engine``: a plain install has `assay probe` alone."""
 JOB_NAMES = (
     "Jobs, in their order: token-drift, vit-batching, vit-batching-drill, equal-to-alone, performance. "
@@ -224,7 +217,7 @@ def _load(arguments: argparse.Namespace) -> int:
     wishes.declared = [load_job(options.asked(arguments))]
     outcome = _show(arguments, wishes)
     if not arguments.json:
-        print_load(_console(), load_record(outcome.record))
+        print_load(new_console(), load_record(outcome.record))
     return outcome.code
 
 
@@ -241,7 +234,7 @@ def _show(arguments: argparse.Namespace, wishes: Wishes) -> Outcome:
     from harness import github, session, summary
     from harness.progress import LiveBars, PlainLines, Silent
 
-    err = _console(stderr=True)
+    err = new_console(stderr=True)
     if arguments.quiet:
         showing: Silent | PlainLines = Silent()
     else:
@@ -251,7 +244,7 @@ def _show(arguments: argparse.Namespace, wishes: Wishes) -> Outcome:
     if arguments.json:
         sys.stdout.write(summary.as_json(outcome) + "\n")
     else:
-        summary.print_summary(_console(), outcome)
+        summary.print_summary(new_console(), outcome)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stderr.writelines(f"{line}\n" for line in github.error_lines(outcome.filed))
         github.add_summary(outcome.filed)
@@ -274,13 +267,6 @@ def _wishes(arguments: argparse.Namespace, others: Mapping[str, Any] = MappingPr
 
     given = {**others, **{name: value for name, value in vars(arguments).items() if value is not None}}
     return read_wishes(given.pop("jobs"), given)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console.width = WIDTH_WITHOUT_TERMINAL
-    return console
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -147,6 +147,12 @@ class Observation:
         return self.ok and self.text.strip() == prompt.expected
 
 
+def words_of_error(body: Any) -> str:
+    """What an answer that is none says of itself: OpenAI's ``error.message``, or all of it."""
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    return str(error.get("message", error) if isinstance(error, Mapping) else error)
+
+
 def expansion(items: tuple[ItemSeen, ...]) -> int:
     """Tokens that the placeholders of ``items`` grew by, separators between an item's spans included."""
     return sum(item.spans[-1][1] - item.spans[0][0] for item in items if item.spans)

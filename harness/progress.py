@@ -19,6 +19,16 @@ MARKS: dict[Status, tuple[str, str, str]] = {
 """Sign, words and colour of each status."""
 
 
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def new_console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = WIDTH_WITHOUT_TERMINAL
+    return console
+
+
 class Progress(Protocol):
     def job(self, name: str, title: str) -> None: ...
     def step(self, text: str, total: int | None = None) -> None: ...

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.checks.counted import none_wrong
-from harness.observation import Observation, Prompt
+from harness.observation import Observation, Prompt, words_of_error
 from harness.verdict import Verdict
 
 SOURCE = "sglang#23751"
@@ -32,8 +32,7 @@ class ChatReply:
 
     @property
     def words(self) -> str:
-        error = self.body.get("error", self.body) if isinstance(self.body, Mapping) else self.body
-        return str(error.get("message", error) if isinstance(error, Mapping) else error)[:300]
+        return words_of_error(self.body)[:300]
 
 
 def told_of_every_choice(

@@ -18,7 +18,7 @@ from PIL import Image
 from harness.differential.cases import Case
 from harness.differential.seen import Choice, Seen
 from harness.metrics import totals
-from harness.observation import Picture, png_uri
+from harness.observation import Picture, png_uri, words_of_error
 from reference_engine import SamplingParams
 
 SECONDS = 60.0
@@ -125,8 +125,7 @@ def data_uri(image: Image.Image) -> str:
 
 def _seen(status: int, body: Any) -> Seen:
     if status != 200:
-        error = body.get("error", body) if isinstance(body, Mapping) else body
-        return Seen(status, str(error.get("message", error) if isinstance(error, Mapping) else error)[:300])
+        return Seen(status, words_of_error(body)[:300])
     answers = body if isinstance(body, list) else [body]
     if any("meta_info" not in one or "error" in one for one in answers):
         return Seen(500, str(answers)[:300])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from harness.faults.forking import OutOfTime
 from reference_engine.faults import find_fault
 
+Bench = TypeVar("Bench")
 CLEAN = "clean"
 """Stands for a fault where none is planted."""
 
@@ -33,6 +36,16 @@ class Finding:
 def states(invariants: Collection[int], fault: str) -> bool:
     """Whether the invariant that the fault breaks is among them."""
     return fault != CLEAN and find_fault(fault).invariant_number in invariants
+
+
+def first_found(find: Callable[[Bench], Iterable[str]], bench: Bench, judged: str) -> str | None:
+    """What a check finds first. What is ``judged`` and breaks in its hands is found, too."""
+    try:
+        return next(iter(find(bench)), None)
+    except OutOfTime:
+        raise
+    except Exception as error:
+        return f"the {judged} broke: {type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True)

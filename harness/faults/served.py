@@ -22,8 +22,7 @@ from harness.differential.wire import Wire
 from harness.differential.wire_checks import WIRE_CHECKS, WireBench, WireCheck, WireOracle
 from harness.errors import JobError
 from harness.faults.acting import CHUNKS, checkpoints_of, settings_of
-from harness.faults.findings import CLEAN, Finding
-from harness.faults.forking import OutOfTime
+from harness.faults.findings import CLEAN, Finding, first_found
 from reference_engine import Engine, EngineConfig
 from reference_engine.server.app import create_app
 from reference_engine.server.limits import Limits
@@ -102,7 +101,7 @@ class Served:
                     bench = WireBench(wire, self.oracles[model.name], canary)
                     where = " ".join([model.name, *(f"{name}={value}" for name, value in settings.items())])
                     for check in self.checks:
-                        message = _first(check, bench)
+                        message = first_found(check.find, bench, "server")
                         red |= message is not None
                         yield Finding(
                             fault, self.name, check.name, where, check.invariants, message is not None,
@@ -126,12 +125,3 @@ def _processor_time(pid: int | None) -> float:
         used = psutil.Process(pid).cpu_times()
         return float(used.user + used.system)
     return 0.0
-
-
-def _first(check: WireCheck, bench: WireBench) -> str | None:
-    try:
-        return next(iter(check.find(bench)), None)
-    except OutOfTime:
-        raise
-    except Exception as error:
-        return f"the server broke: {type(error).__name__}: {error}"

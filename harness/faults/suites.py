@@ -17,8 +17,7 @@ from harness.differential.costs import COSTS
 from harness.differential.models import Model, find_models
 from harness.faults import properties
 from harness.faults.acting import checkpoints_of
-from harness.faults.findings import CLEAN, Finding, states
-from harness.faults.forking import OutOfTime
+from harness.faults.findings import CLEAN, Finding, first_found, states
 from harness.faults.matrix import OUTSIDE
 from harness.faults.served import Served
 
@@ -61,7 +60,7 @@ class InProcess:
         for checks in (asked[:FIRST], asked[FIRST:]):
             for bench in reds[:1] or benches:
                 for check in checks:
-                    message = _first(check, bench)
+                    message = first_found(check.find, bench, "engine")
                     yield Finding(
                         fault, self.name, check.name, bench.model.name, check.invariants, message is not None,
                         (message or "")[:600], round(time.process_time() - began, 3),
@@ -74,16 +73,6 @@ class InProcess:
 
 def _is_asked(invariants: Collection[int], fault: str, quick: bool) -> bool:
     return not quick or fault == CLEAN or states(invariants, fault)
-
-
-def _first(check: Check, bench: Bench) -> str | None:
-    """What a check finds first. An engine that breaks in its hands is found, too."""
-    try:
-        return next(iter(check.find(bench)), None)
-    except OutOfTime:
-        raise
-    except Exception as error:
-        return f"the engine broke: {type(error).__name__}: {error}"
 
 
 @dataclass

@@ -15,12 +15,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from rich.console import Console
-
 from harness.errors import UsageError
+from harness.progress import new_console
 from harness.verdict import exit_code
-
-WIDTH_WITHOUT_TERMINAL = 140
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         options.url, options.model, options.served_name, _key(options.api_key_env), options.hostile, options.requests,
         options.request_timeout, options.time_limit, options.seed,
     )  # fmt: skip
-    err = _console(stderr=True)
+    err = new_console(stderr=True)
     showing = Silent() if options.quiet else LiveBars(err) if err.is_terminal else PlainLines(err)
     with showing if isinstance(showing, LiveBars) else nullcontext():
         report = probe(wishes, showing)
@@ -44,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         sys.stdout.write(card.as_json(report, code) + "\n")
     else:
-        card.show(_console(), report, code)
+        card.show(new_console(), report, code)
     return code
 
 
@@ -54,13 +51,6 @@ def _key(variable: str | None) -> str | None:
     if not (key := os.environ.get(variable)):
         raise UsageError(f"--api-key-env: the environment has no {variable}")
     return key
-
-
-def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console.width = WIDTH_WITHOUT_TERMINAL
-    return console
 
 
 def build_parser() -> argparse.ArgumentParser:

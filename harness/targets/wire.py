@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from harness.observation import Observation, Prompt, Scored
+from harness.observation import Observation, Prompt, Scored, words_of_error
 from harness.targets.base import Call, StreamEvent, Target
 
 MOST_WORDS = 2000
@@ -63,8 +63,7 @@ def _scored(told: Sequence[Any], tops: Sequence[Any]) -> tuple[Scored | None, ..
 
 def failure(prompt: Prompt, setting: str, status: int, body: Any) -> Observation:
     """A refusal, in the engine's own words."""
-    error = body.get("error", body) if isinstance(body, Mapping) else body
-    message = str(error.get("message", error) if isinstance(error, Mapping) else error)[:MOST_WORDS]
+    message = words_of_error(body)[:MOST_WORDS]
     return Observation(prompt.name, setting, status, error=message or f"HTTP {status}")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ from harness.records import load_record
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+
+
+def test_whatever_of_the_extra_is_missing_it_is_named() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = {re.split("[<>=]", line)[0].replace("-", "_") for line in extras["engine"]}
+    assert needed == set(cli.ENGINE_PACKAGES)
 
 
 def command(checkpoint: Path, out: Path, *arguments: str) -> list[str]:

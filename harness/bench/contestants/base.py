@@ -9,10 +9,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 from harness.observation import Prompt
+from harness.surroundings import versions_of
 
 IDLE_SECONDS = 0.002
 
@@ -134,10 +134,4 @@ class Contestant(ABC):
         """Versions, and the threads that its arithmetic really uses."""
         import torch
 
-        found = {"threads": str(torch.get_num_threads())}
-        for package in self.packages:
-            try:
-                found[package] = version(package)
-            except PackageNotFoundError:
-                continue
-        return found
+        return {"threads": str(torch.get_num_threads())} | versions_of(self.packages)
