@@ -15,6 +15,9 @@ case $kind in
         "${PYTHON:-python3}" -m venv "$directory"
         echo "$base" > "$("$directory/bin/python" -c "$site")/base.pth"
         "$directory/bin/python" -m pip install --quiet accelerate openai psutil
+        own=$("$directory/bin/python" -c "$site")
+        cp ci/pillow_decoder.py "$own/"
+        echo "import pillow_decoder" > "$own/pillow_decoder.pth"
         kinds="transformers-cb transformers-serve"
         ;;
     vllm)

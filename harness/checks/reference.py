@@ -66,19 +66,21 @@ class Compared:
         return self.scored[len(self.scored) - len(self.seen.output_ids) :] if self.seen.output_ids else ()
 
 
-def answered_as_reference(pairs: Sequence[Compared], of: str = "") -> Verdict:
+def answered_as_reference(pairs: Sequence[Compared], of: str = "", unasked: str | None = None) -> Verdict:
     """What the reference answers the target answers too, and what it refuses the target refuses, as the caller's fault:
-    with a 4xx.
+    with a 4xx. ``unasked`` says why the target could not be asked.
     """
     wrong = [
         {"request": pair.prompt.name, "message": f"target {_outcome(pair.seen)}, reference {_outcome(pair.reference)}"}
         for pair in pairs
         if pair.seen.ok != pair.reference.ok or not 200 <= pair.seen.status < 500
     ]
-    return _verdict(ANSWERED + of, 17, len(pairs), wrong, None)
+    return _verdict(ANSWERED + of, 17, len(pairs), wrong, unasked)
 
 
-def prompts_as_reference(pairs: Sequence[Compared], text: TokenText, of: str = "") -> Verdict:
+def prompts_as_reference(
+    pairs: Sequence[Compared], text: TokenText, of: str = "", unasked: str | None = None
+) -> Verdict:
     """Every id of the prompt as run, expansion included."""
     told = [pair for pair in pairs if pair.seen.prompt_ids is not None and pair.reference.prompt_ids is not None]
     wrong = []
@@ -87,7 +89,8 @@ def prompts_as_reference(pairs: Sequence[Compared], text: TokenText, of: str = "
         if (at := first_divergence(expected, ran)) is not None:
             near = f"reference {_near(expected, at, text)}, ran {_near(ran, at, text)}"
             wrong.append({"request": pair.prompt.name, "position": at, "message": f"position {at}: {near}"})
-    return _verdict(PROMPTS + of, 6, len(told), wrong, why_untold([pair.seen for pair in pairs], "prompt_ids"))
+    untold = unasked or why_untold([pair.seen for pair in pairs], "prompt_ids")
+    return _verdict(PROMPTS + of, 6, len(told), wrong, untold)
 
 
 def counts_as_reference(pairs: Sequence[Compared]) -> Verdict:

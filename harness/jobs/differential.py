@@ -61,7 +61,8 @@ class Differential(Job):
         toggles = {"dtype": dtype} if "dtype" in context.target.spellings else {}
         with context.servers(self.name, {"target": context.launch(toggles, plant=context.plant)}) as servers:
             alone, crowd, scored, unscored = self._ask_target(context, servers["target"], prompts)
-            odd = odd_prompts(prompts, alone, context.placeholders.id)
+            no_ids = context.target.why_untold().get("input_ids")  # then there is no asking for other ids
+            odd = [] if no_ids else odd_prompts(prompts, alone, context.placeholders.id)
             odd_seen = self._ask_odd(context, servers["target"], odd)
         seen = [replace(one, scored=scores.scored) for one, scores in zip(alone, scored, strict=True)]
         pairs = self._ask_reference(context, [*prompts, *odd], [*seen, *odd_seen])
@@ -79,8 +80,8 @@ class Differential(Job):
             greedy_as_reference(pairs, tolerance, text),
             same_answers(("alone", "warm in a crowd"), prompts, (alone, crowd), invariant=11, source=SOURCE),
             accuracy_floor("target", prompts, alone, context.accuracy_floor, source=SOURCE),
-            answered_as_reference(odd_pairs, ODD),
-            prompts_as_reference(odd_pairs, text, ODD),
+            answered_as_reference(odd_pairs, ODD, no_ids),
+            prompts_as_reference(odd_pairs, text, ODD, no_ids),
         ):
             context.file(self.name, verdict)
 

@@ -33,7 +33,9 @@ class Divergence:
     """The report, or the page that tells what was seen."""
     expires: date
     requests: tuple[str, ...] = ()
-    """The requests that may fail; another one, and the failure counts. None: it is not of single requests."""
+    """The requests that may fail, or patterns as ``messages is *``; another one, and the failure counts. None: it is
+    not of single requests.
+    """
 
     def is_of(self, target: Target, job: str, verdict: Verdict) -> bool:
         here = (self.target, self.job, self.check) == (target.name, job, verdict.check)
@@ -41,7 +43,7 @@ class Divergence:
 
     def covers(self, verdict: Verdict) -> bool:
         wrong = {one["request"] for one in verdict.evidence.get("wrong", ())}
-        return wrong <= set(self.requests)
+        return all(any(fnmatchcase(request, known) for known in self.requests) for request in wrong)
 
     @property
     def words(self) -> str:

@@ -24,3 +24,15 @@ def test_without_a_fault_everything_is_equal(tmp_path: Path) -> None:
     assert {filed.verdict.status for filed in outcome.filed} == {"pass"}
     assert len(outcome.filed) == 12
     assert outcome.code == 0
+
+
+def test_who_takes_no_ids_is_not_asked_prompts_that_differ_in_ids_alone(tmp_path: Path) -> None:
+    target = "chat_target:ChatTarget"
+    outcome = run(Wishes(jobs=["differential"], samples=4, target=target, accuracy_floor=0.0, directory=tmp_path))
+    found = {filed.verdict.check: filed.verdict for filed in outcome.filed}
+    assert found["answered as by the reference"].status == "pass"
+    odd = [verdict for check, verdict in found.items() if check.endswith("of odd prompts")]
+    assert [verdict.status for verdict in odd] == ["not_exercised"] * 2
+    assert all("takes messages, no token ids" in verdict.message for verdict in odd)
+    assert not [verdict for verdict in found.values() if verdict.status == "fail"]
+    assert outcome.code == 0

@@ -19,7 +19,7 @@ check = "answers"
 reason = "as reported"
 link = "vllm#1"
 expires = 2027-03-01
-requests = ["a bomb"]
+requests = ["a bomb", "messages is *"]
 """
 BEFORE, AFTER = date(2027, 3, 1), date(2027, 3, 2)
 
@@ -48,6 +48,11 @@ def test_a_known_failure_is_shown_and_does_not_count(tmp_path: Path) -> None:
     assert filed.verdict.status == "fail"
     assert exit_code([filed]) == 2
     assert exit_code([filed, Filed("j", Verdict("x", "pass", "", 1, ""))]) == 0
+
+
+def test_a_pattern_excuses_all_requests_that_it_fits(tmp_path: Path) -> None:
+    assert judged(tmp_path, "fail", request="messages is null").known
+    assert judged(tmp_path, "fail", request="messages left out").known is None
 
 
 def test_after_its_last_day_it_counts_again_and_says_why(tmp_path: Path) -> None:
