@@ -27,6 +27,10 @@ WORDS = (
     "last",
 )  # fmt: skip
 LEADING_BYTE = 160
+CELL = 28
+"""Pixels of a side that become one token in several families."""
+TILES, TILES_A_PROMPT = 720, 30
+"""Pictures enough that two of them have the same sixteen bits of any hash, nearly always."""
 Make = Callable[[], dict[str, Any]]
 
 
@@ -98,8 +102,38 @@ def _pictures(rng: np.random.Generator, mark: str) -> list[Case]:
         "many": (f"{words(rng)}{mark * 7}{words(rng)}", [noise(rng, (220, 220)) for _ in range(7)]),
         "edge": (f"{words(rng)}{mark}!", [noise(rng, sizes[4])]),
         "wide": (f"{mark}{words(rng)}", [noise(rng, sizes[5])]),
+        "twice": (f"{mark}{words(rng)}{mark}and{mark}", [same[0], same[3], same[0]]),
     }
+    flowed, tiny = f"{said}{mark}{words(rng)}", f"{mark}{words(rng, 14)}"
+    cells = [noise(rng, (CELL, CELL)) for _ in range(6)]
+    texts |= {
+        "flowed": (flowed, [_flowed(cells, 3)]), "reflowed": (flowed, [_flowed(cells, 2)]),
+        "tiny": (tiny, cells[:1]), "tiny-other": (tiny, cells[1:2]),
+    }  # fmt: skip
     return [Case(name, _fixed(text=text, images=images)) for name, (text, images) in texts.items()]
+
+
+def _flowed(cells: Sequence[Image.Image], across: int) -> Image.Image:
+    """The same cells in the same order make pictures of several proportions, which have the same bytes for an encoder
+    that reads cell by cell."""
+    whole = Image.new("RGB", (CELL * across, CELL * (len(cells) // across)))
+    for i, cell in enumerate(cells):
+        whole.paste(cell, (CELL * (i % across), CELL * (i // across)))
+    return whole
+
+
+def make_tiles(model: Model, seed: int, most_rows: int, rows: int) -> list[Case]:
+    """Very many small pictures, many to a prompt, all after the same text. A picture takes ``rows`` encoder rows; all
+    together take at most ``most_rows``."""
+    if model.image is None:
+        return []
+    rng, one = np.random.default_rng([seed, TILES]), SamplingParams(max_new_tokens=1)
+    text = f"all of{model.image * TILES_A_PROMPT}are"
+    pictures = [noise(rng, (CELL, CELL)) for _ in range(min(TILES, most_rows // rows))]
+    return [
+        Case(f"tiles-{i // TILES_A_PROMPT}", _fixed(text=text, images=pictures[i : i + TILES_A_PROMPT]), one, "tiles")
+        for i in range(0, len(pictures) - TILES_A_PROMPT + 1, TILES_A_PROMPT)
+    ]
 
 
 def _videos(rng: np.random.Generator, model: Model) -> list[Case]:

@@ -55,6 +55,15 @@ def note(seen: Seen, picks: Picks) -> Seen:
     return seen
 
 
+def open_greedily(likeliest: Sequence[Sequence[tuple[int, float]]]) -> list[frozenset[int]]:
+    """The same where only an answer is known: of each greedy pick with no penalties, from the likeliest tokens and
+    their log-probabilities, which differ as the logits do. All that are told are open where even the last one is.
+    """
+    return [
+        frozenset(token for token, logprob in place if logprob >= place[0][1] - 2 * LOGIT_NOISE) for place in likeliest
+    ]
+
+
 def open_tokens(logits_V: Tensor, params: SamplingParams, number: float | None) -> frozenset[int]:
     """``logits_V`` are those to pick from; ``number`` is the one drawn, None where the largest logit wins."""
     logits_V = logits_V.double()

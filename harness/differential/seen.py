@@ -26,8 +26,15 @@ class Choice:
     streamed_logprobs: list[float] = field(default_factory=list)
     counted: int | None = None
     """Tokens that the answer says it has, where it says so."""
+    likeliest: Sequence[Sequence[tuple[int, float]]] = ()
+    """Of each id, the likeliest tokens in its place and their log-probabilities, where they were asked for."""
     open: Sequence[Set[int]] = ()
     """Of each id, the tokens that may stand in its place (see :mod:`~harness.differential.open_picks`)."""
+
+    @property
+    def settled(self) -> int:
+        """How many ids, from the first on, every engine that is right must pick."""
+        return next((i for i, picks in enumerate(self.open) if len(picks) != 1), len(self.open))
 
     def comparable(self, other: Choice) -> int | None:
         """How many ids of ``other`` must be these: None for all. From the first on that was open, none need be."""
@@ -43,6 +50,8 @@ class Seen:
     error: str = ""
     choices: list[Choice] = field(default_factory=list)
     prompt_tokens: int = 0
+    prompt_ids: list[int] | None = None
+    """As run, where they were asked for."""
     prompt_logprobs: list[float | None] | None = None
     evidence: Any = None
     steps: int = 0
@@ -54,7 +63,7 @@ class Seen:
     @property
     def is_settled(self) -> bool:
         """Whether every engine that is right must pick these ids."""
-        return all(len(picks) == 1 for choice in self.choices for picks in choice.open)
+        return all(choice.settled == len(choice.ids) for choice in self.choices)
 
 
 def difference(a: Seen, b: Seen) -> str | None:

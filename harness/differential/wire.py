@@ -5,6 +5,7 @@ The wire is SGLang's ``/generate`` and OpenAI's chat, as the reference engine sp
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,14 @@ from typing import Any
 
 import httpx2
 from PIL import Image
+from torch import Tensor
 
 from harness.differential.cases import Case
 from harness.differential.seen import Choice, Seen
 from harness.metrics import totals
 from harness.observation import Picture, png_uri, words_of_error
 from reference_engine import SamplingParams
+from reference_engine.multimodal.processor_output import ProcessorOutput
 
 SECONDS = 60.0
 TOGETHER = 8
@@ -40,10 +43,13 @@ class Wire:
         except httpx2.HTTPError:
             return False
 
+    def metrics(self) -> dict[str, float]:
+        """What the page of metrics says, by name."""
+        return totals(self._client.get("/metrics").text)
+
     def gauges(self) -> dict[str, float]:
-        """What the page of metrics says is held or running."""
-        told = totals(self._client.get("/metrics").text)
-        return {name: value for name, value in told.items() if any(word in name for word in HELD)}
+        """Of these, what is held or running."""
+        return {name: value for name, value in self.metrics().items() if any(word in name for word in HELD)}
 
     def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         """Status and body; 0 and why, where there was no answer."""
@@ -53,8 +59,9 @@ class Wire:
         except (httpx2.HTTPError, ValueError) as error:
             return 0, f"{type(error).__name__}: {error}"
 
-    def ask(self, case: Case) -> Seen:
-        return _seen(*self.post("/generate", body_of(case)))
+    def ask(self, case: Case, **more: Any) -> Seen:
+        """``more`` are fields of the body, as the wire names them."""
+        return _seen(*self.post("/generate", body_of(case) | more))
 
     def ask_together(self, cases: Sequence[Case]) -> dict[str, Seen]:
         with ThreadPoolExecutor(TOGETHER) as pool:
@@ -101,7 +108,26 @@ def body_of(case: Case) -> dict[str, Any]:
         body["video_data"] = [
             {"frames": [data_uri(frame) for frame in video.frames], "fps": video.fps} for video in fields_of["videos"]
         ]
+    if "processor_output" in fields_of:
+        body["processor_output"] = _output_body(fields_of["processor_output"])
     return body | {"sampling_params": sampling_body(case.sampling), "return_logprob": True}
+
+
+def _output_body(output: ProcessorOutput) -> dict[str, Any]:
+    """Positions that are no rows of numbers are sent as they are, and are to be refused."""
+    positions = output.mrope_positions
+    return {
+        "input_ids": output.input_ids,
+        "tensors": {name: _tensor_body(tensor) for name, tensor in output.tensors.items()},
+        "mrope_positions": None if positions is None else positions.tolist(),
+        "mrope_position_delta": output.mrope_position_delta,
+    }
+
+
+def _tensor_body(tensor: Tensor) -> dict[str, Any]:
+    stored = tensor.contiguous().numpy()
+    data = base64.b64encode(stored.astype(stored.dtype.newbyteorder("<")).tobytes()).decode()
+    return {"dtype": str(stored.dtype), "shape": list(stored.shape), "data": data}
 
 
 def sampling_body(params: SamplingParams) -> dict[str, Any]:
@@ -129,7 +155,12 @@ def _seen(status: int, body: Any) -> Seen:
     answers = body if isinstance(body, list) else [body]
     if any("meta_info" not in one or "error" in one for one in answers):
         return Seen(500, str(answers)[:300])
-    return Seen(200, "", [_choice(one) for one in answers], answers[0]["meta_info"].get("prompt_tokens", 0))
+    meta = answers[0]["meta_info"]
+    seen = Seen(200, "", [_choice(one) for one in answers], meta.get("prompt_tokens", 0))
+    seen.prompt_ids = meta.get("prompt_token_ids")
+    if "input_token_logprobs" in meta:
+        seen.prompt_logprobs = [one[0] for one in meta["input_token_logprobs"]]
+    return seen
 
 
 def _choice(answer: Mapping[str, Any]) -> Choice:
@@ -140,4 +171,5 @@ def _choice(answer: Mapping[str, Any]) -> Choice:
         logprobs=[one[0] for one in meta.get("output_token_logprobs", ())],
         finish=(meta.get("finish_reason") or {}).get("type", ""),
         counted=meta.get("completion_tokens"),
+        likeliest=[[(one[1], one[0]) for one in place] for place in meta.get("output_top_logprobs", ())],
     )

@@ -32,5 +32,8 @@ def settings_of(fault: str) -> Mapping[str, Any]:
     settings: dict[str, Any] = {}
     for toggle in () if fault == CLEAN else find_fault(fault).toggles:
         name, _, value = toggle.partition("=")
-        settings |= CHUNKS if name == "chunked_prefill" else {name: value == "on"} if value in ("on", "off") else {}
+        if name == "chunked_prefill" and not value:
+            settings |= CHUNKS
+        elif value.isdigit() or value in ("on", "off"):
+            settings[name] = int(value) if value.isdigit() else value == "on"
     return settings

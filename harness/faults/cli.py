@@ -116,6 +116,7 @@ def _show(options: argparse.Namespace) -> int:
         "families": fault.families,
         "hardware": fault.hardware,
         "breaks": fault.invariant,
+        "over HTTP": fault.hidden or ("may be seen" if fault.shows_outside else "not asked: it breaks books or costs"),
         "replaces": ", ".join(f"{seam} -> {_name(wrong)}" for seam, wrong in fault.replaces.items()),
         "plant it": f"assay serve --plant {fault.id} --allow-plant, or assay faults run {fault.id}",
     }

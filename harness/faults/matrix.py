@@ -73,8 +73,10 @@ class Matrix:
             "faults run": f"{len(self.rows)}, {len(of_catalogue)} of them reports of the catalogue",
             "killed": f"{len(killed)} of {len(self.rows)}",
             "killed by a check of their own invariant": f"{sum(row.own for row in self.rows)} of {len(self.rows)}",
-            "killed over HTTP, from answers alone": f"{len(outside)} of {len(visible)} that answers can show "
+            "killed over HTTP, with no evidence asked": f"{len(outside)} of {len(visible)} that a caller can see "
             f"({len(outside) / max(1, len(visible)):.0%})",
+            "said to be hidden from callers": f"{sum(bool(row.fault.hidden) for row in self.rows)}, "
+            f"{sum(OUTSIDE in row.suites() for row in self.rows if row.fault.hidden)} of them killed over HTTP",
             "median time to detection": f"{median(times):.2f} s of processor time" if times else "none",
             "longest time to detection": f"{max(times):.1f} s" if times else "none",
             "killed by suite": ", ".join(f"{s} {sum(s in row.suites() for row in killed)}" for s in suites),
@@ -109,6 +111,8 @@ def markdown(matrix: Matrix, command: str, machine: str) -> str:
     lines += [_line(row) for row in matrix.rows if row.first]
     lines += ["", "## Faults and checks", "", "A number is that of a check below; `+` says that it was red.", ""]
     lines += _table(matrix)
+    lines += ["", "## Hidden from callers", ""]
+    lines += [f"- {row.fault.id}: {row.fault.hidden}" for row in matrix.rows if row.fault.hidden]
     lines += ["", "## Not planted", ""]
     lines += [f"- {report}: {reason}" for report, reason in matrix.reports.unplanted.items()]
     lines += [f"- {report}: the mechanism of {fault}" for report, fault in matrix.reports.merged.items()]

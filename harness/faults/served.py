@@ -19,7 +19,8 @@ from harness.differential.bench import POOL, oracle_of
 from harness.differential.canary import HOST, Canary
 from harness.differential.models import Model
 from harness.differential.wire import Wire
-from harness.differential.wire_checks import WIRE_CHECKS, WireBench, WireCheck, WireOracle
+from harness.differential.wire_bench import WireBench, WireCheck, WireOracle
+from harness.differential.wire_checks import WIRE_CHECKS
 from harness.errors import JobError
 from harness.faults.acting import CHUNKS, checkpoints_of, settings_of
 from harness.faults.findings import CLEAN, Finding, first_found
@@ -31,10 +32,17 @@ from reference_engine.server.listening import Listener, serve
 SECONDS_TO_READY = 60.0
 
 
-OTHERS: tuple[Mapping[str, Any], ...] = (
+ROOMY: tuple[Mapping[str, Any], ...] = (
     CHUNKS, {"encoder_cache": False, "prefix_cache": False, "cuda_graph": True},
 )  # fmt: skip
-"""Settings that the first checkpoint is served with once more."""
+"""Settings that the first checkpoint is served with once more; and with :func:`cramped` ones."""
+
+
+def cramped(oracle: WireOracle) -> Mapping[str, Any]:
+    """Chunks smaller than a block, a pool that the longest prompt nearly fills, and too little room for the pictures of
+    one prompt."""
+    longest, rows = oracle.largest
+    return {"chunked_prefill": 7, "block_size": 8, "num_blocks": -(-(longest + 40) // 8), "encoder_rows": rows - 1}
 
 
 @contextmanager
@@ -84,8 +92,10 @@ class Served:
     name: str = "e2e"
     checks: Sequence[WireCheck] = WIRE_CHECKS
     oracles: dict[str, WireOracle] = field(default_factory=dict)
+    seed: int = 0
 
     def load(self, seed: int) -> None:
+        self.seed = seed
         for model in self.models:
             with served(model, None) as wire:
                 self.oracles[model.name] = WireOracle.of(wire, oracle_of(model, seed))
@@ -98,7 +108,7 @@ class Served:
             for model, settings in self._stands(fault, quick=quick):
                 red = False
                 with served(model, plant, limits, settings) as wire:
-                    bench = WireBench(wire, self.oracles[model.name], canary)
+                    bench = WireBench(wire, self.oracles[model.name], canary, settings)
                     where = " ".join([model.name, *(f"{name}={value}" for name, value in settings.items())])
                     for check in self.checks:
                         message = first_found(check.find, bench, "server")
@@ -112,11 +122,20 @@ class Served:
                     return
 
     def _stands(self, fault: str, *, quick: bool) -> Iterator[tuple[Model, Mapping[str, Any]]]:
-        if quick:
-            yield from ((model, settings_of(fault)) for model in checkpoints_of(fault, self.models))
+        """Checkpoints and settings: first as they are, or as a fault says that it acts; then under others. A quick look
+        at what has no fault takes one setting for each checkpoint, another one with the next seed.
+        """
+        if quick and fault == CLEAN:
+            yield from ((model, self._settings(model)[self.seed % len(self._settings(model))]) for model in self.models)
             return
-        yield from ((model, {}) for model in self.models)
-        yield from ((self.models[0], settings) for settings in OTHERS)
+        models = checkpoints_of(fault, self.models) if quick else self.models
+        own = dict(settings_of(fault)) if quick else {}
+        yield from ((model, own) for model in models)
+        others = (settings | own for settings in self._settings(models[0]))
+        yield from ((models[0], settings) for settings in others if settings != own)
+
+    def _settings(self, model: Model) -> list[dict[str, Any]]:
+        return [{}, *map(dict, ROOMY), *([dict(cramped(self.oracles[model.name]))] if model.image else [])]
 
 
 def _processor_time(pid: int | None) -> float:

@@ -35,6 +35,8 @@ class Fault:
     hardware: str = "any"
     analogue: bool = False
     """Whether the report's own cause is not known, or cannot be had here, and this one has its symptoms."""
+    hidden: str = ""
+    """Why no caller of a server sees it, whatever is sent; empty where one may."""
 
     @property
     def invariant_number(self) -> int:
@@ -42,8 +44,8 @@ class Fault:
 
     @property
     def shows_outside(self) -> bool:
-        """Whether an answer may show it: books and costs are looked at from inside."""
-        return self.invariant_number not in BOOKS_AND_COSTS
+        """Whether a caller of a server who asks for no evidence may see it. Books and costs are judged from inside."""
+        return not self.hidden and self.invariant_number not in BOOKS_AND_COSTS
 
 
 @dataclass(frozen=True)

@@ -72,5 +72,6 @@ FAULTS = (
         invariant="14: every step schedules a token or ends a request",
         replaces={"chunk_length": whole_blocks_only},
         acts_when="chunked_prefill is smaller than a block",
+        toggles=("chunked_prefill=7", "block_size=8"),
     ),
 )

@@ -14,6 +14,7 @@ from reference_engine.vision import span_lengths
 from reference_engine.vision import split_rows as clean_split
 
 Split = list[Tensor | EncoderMismatch]
+NO_MISCOUNT = "the encoder returns what an item holds: layouts are compared first, those of a processor's output too"
 NEVER_FITTED = "3: rows are never padded, truncated or scaled to fit"
 
 
@@ -74,26 +75,26 @@ FAULTS = (
     Fault(
         "F1-08", "transformers#34332", "rows are compared with placeholders for the first item of a pass alone",
         "3: a mismatch is that request's error, and only that request's", {"split_rows": split_checking_the_first_item},
-        "the encoder returns other rows than an item holds", ("vit_batching=cross_request",),
+        "the encoder returns other rows than an item holds", ("vit_batching=cross_request",), hidden=NO_MISCOUNT,
     ),
     Fault(
         "F1-16", "TensorRT-LLM#4008", "rows that are too many are cut off", NEVER_FITTED,
         {"split_rows": _fitted(lambda rows, expected: rows[:expected])},
-        "the encoder returns other rows than an item holds", ("vit_batching=cross_request",),
+        "the encoder returns other rows than an item holds", ("vit_batching=cross_request",), hidden=NO_MISCOUNT,
     ),
     Fault(
         "fix-scaled", "a wrong mending of sglang#26442", "split sizes are scaled in proportion until they add up",
         NEVER_FITTED, {"split_rows": split_in_proportion}, "the encoder returns other rows than an item holds",
-        ("vit_batching=cross_request",),
+        ("vit_batching=cross_request",), hidden=NO_MISCOUNT,
     ),
     Fault(
         "fix-padded", "a wrong mending of TensorRT-LLM#4008", "rows are padded or cut to fit", NEVER_FITTED,
         {"split_rows": _fitted(_padded)}, "the encoder returns other rows than an item holds",
-        ("vit_batching=cross_request",),
+        ("vit_batching=cross_request",), hidden=NO_MISCOUNT,
     ),
     Fault(
         "fix-no-embedding", "a wrong mending of vllm#55546", "an item that does not fit is run without its rows",
         NEVER_FITTED, {"split_rows": _fitted(_or_nothing)}, "the encoder returns other rows than an item holds",
-        ("vit_batching=cross_request",),
+        ("vit_batching=cross_request",), hidden=NO_MISCOUNT,
     ),
 )  # fmt: skip

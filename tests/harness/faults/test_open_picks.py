@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from harness.differential.open_picks import open_tokens
+from harness.differential.open_picks import open_greedily, open_tokens
 from harness.differential.seen import LOGIT_NOISE, Choice, Seen, difference
 from reference_engine import SamplingParams
 from reference_engine.sampler import Sampled, SampleRow, sample
@@ -49,6 +49,18 @@ def test_a_clear_winner_leaves_nothing_open() -> None:
     assert open_tokens(logits_V, SamplingParams(), None) == {1}
     assert open_tokens(logits_V, SamplingParams(temperature=1.0), 0.5) == {1}
     assert open_tokens(torch.tensor([3.0, 3.0 - LOGIT_NOISE, 2.9]), SamplingParams(), None) == {0, 1}
+
+
+def test_what_is_open_can_be_told_from_the_likeliest_tokens_of_an_answer() -> None:
+    """As from the logits themselves, wherever fewer are open than are told."""
+    for seed in range(30):
+        logits_V = torch.randn(24, generator=torch.Generator().manual_seed(seed)).mul(400).round().div(400).double()
+        values, ids = logits_V.log_softmax(-1).topk(5)
+        place = list(zip(ids.tolist(), values.tolist(), strict=True))
+        assert open_greedily([place]) == [open_tokens(logits_V, SamplingParams(), None)], f"seed {seed}"
+    level, clear = [(7, -1.0), (8, -1.0 - LOGIT_NOISE)], [(7, -1.0), (8, -1.1)]
+    assert open_greedily([clear, level, clear]) == [{7}, {7, 8}, {7}]
+    assert Choice(open=open_greedily([clear, level, clear])).settled == 1
 
 
 def answered(*ids: int, text: str = "") -> Seen:

@@ -81,6 +81,17 @@ def test_a_job_that_broke_off_is_not_done(tmp_path: Path) -> None:
     assert journal.read() == ([SEEN], [done])
 
 
+def test_what_callers_cannot_see_is_counted_apart_and_says_why() -> None:
+    hidden = replace(SEEN, fault="F1-08", red=False)
+    visible = [replace(SEEN, suite="e2e"), replace(SEEN, fault="F4-07", suite="e2e", red=False)]
+    made = matrix(*visible, hidden)
+    assert made.summary()["killed over HTTP, with no evidence asked"] == "1 of 2 that a caller can see (50%)"
+    assert made.summary()["said to be hidden from callers"] == "1, 0 of them killed over HTTP"
+    assert f"- F1-08: {FAULTS['F1-08'].hidden}" in markdown(made, "assay faults run", "a machine")
+    lie = matrix(*visible, replace(hidden, suite="e2e", red=True))
+    assert lie.summary()["said to be hidden from callers"] == "1, 1 of them killed over HTTP"
+
+
 def _work(job: str) -> Iterator[int]:
     yield 1
     if job == "raises":

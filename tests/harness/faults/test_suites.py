@@ -12,6 +12,7 @@ import torch
 from harness.differential.checks import CHECKS
 from harness.differential.costs import COSTS
 from harness.differential.models import find_models
+from harness.differential.wire_checks import WIRE_CHECKS
 from harness.faults.findings import CLEAN, Finding
 from harness.faults.forking import run_forked
 from harness.faults.served import Served
@@ -59,8 +60,9 @@ def test_nothing_is_seen_where_nothing_is_planted_by_any_check_quick_or_not(name
 
 
 def test_every_check_names_its_invariants() -> None:
-    assert all(check.invariants for check in [*CHECKS, *COSTS])
-    assert all(1 <= number <= 18 for check in [*CHECKS, *COSTS] for number in check.invariants)
+    checks = [*CHECKS, *COSTS, *WIRE_CHECKS]
+    assert all(check.invariants for check in checks)
+    assert all(1 <= number <= 18 for check in checks for number in check.invariants)
 
 
 @pytest.mark.slow
@@ -72,10 +74,19 @@ def test_the_properties_see_what_is_planted_and_nothing_else() -> None:
     assert {job: any(one.red for one in ended[job].items) for job in jobs} == {job: job != CLEAN for job in jobs}
 
 
+SEEN_OUTSIDE = {
+    "F3-13": "other calls = oracle's", "F2-21": "other calls = oracle's", "F9-05": "refused, and alive",
+    "F3-01": "every form the same", "F3-04": "every form the same", "F4-03": "every form the same",
+    "F3-21": "prompts scored the same", "padded-exclusive-end": "alone = oracle",
+}  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_server_is_judged_from_outside() -> None:
     served = Served(find_models(("random-qwen2.5-vl",)))
     served.load(0)
-    assert [one for one in served.findings(CLEAN, quick=False) if one.red] == []
-    for fault in ("F3-13", "F2-21", "F9-05"):
-        assert [one.check for one in served.findings(fault, quick=True) if one.red]
+    assert [one for one in served.findings(CLEAN, quick=True) if one.red] == []
+    for fault, check in SEEN_OUTSIDE.items():
+        first = next((one for one in served.findings(fault, quick=True) if one.red), None)
+        assert first is not None, fault
+        assert first.check == check, f"{fault}: {first.check}, {first.message}"
