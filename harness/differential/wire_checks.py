@@ -106,11 +106,11 @@ WIRE_CHECKS = (
     WireCheck("likeliest are likeliest", (7,), likeliest_are_likeliest),
     WireCheck("prompts are accounted for", (5, 7), prompts_are_accounted_for),
     WireCheck("rows are of one size", (1, 14), rows_are_of_one_size),
+    WireCheck("together = alone", (2, 10, 11, 14, 15, 17), together_as_alone),
     WireCheck("again = first", (4, 5, 11), again_as_first),
     WireCheck("fetches only what it may", (17,), fetches_only_what_it_may),
     WireCheck("bad neighbours harm nobody", (3, 14, 17), bad_neighbours_harm_nobody),
     WireCheck("many pictures are told apart", (4, 5), many_pictures_are_told_apart),
-    WireCheck("together = alone", (2, 10, 11, 14, 15, 17), together_as_alone),
     WireCheck("streams add up", (7,), streams_add_up),
     WireCheck("idle when done", (13, 14), idle_when_done),
 )
