@@ -4,8 +4,9 @@
   others hand out their share, so they have to be called in that order on one input. Every model that names them so
   does, and the self-test at load would notice one that does not.
 * :func:`fuse_norms`: root mean square norms as one kernel, wherever that gives the very same bits.
-* :func:`pack_linears`: weights laid out once for oneDNN (CPU). MKL, which plain ``linear`` uses for float32, lays them
-  out again at every call, which is most of the work when rows are few. Sums in another order: equal up to rounding.
+* :func:`pack_linears`: weights laid out once for who multiplies them (CPU), which plain ``linear`` does anew at every
+  call: most of the work when rows are few. Large ones for oneDNN, small ones for MKL. Sums in another order: equal up
+  to rounding.
 
 None of this is seen by a caller of the model. Apply after weights are final and on their device.
 """
@@ -120,6 +121,23 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
+class UprightLinear(nn.Linear):
+    """A linear map with its weight's inputs one below the other, as MKL reads them; ``weight`` is [O, I] as ever.
+
+    Calls the product itself: ``linear`` takes as long as that to get there when rows are few (measured).
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
+        self._upright_IO = linear.weight.detach().t().contiguous()
+        self.weight = nn.Parameter(self._upright_IO.t(), requires_grad=False)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.mm(x, self._upright_IO) if x.dim() == 2 else torch.matmul(x, self._upright_IO)
+        return y if self.bias is None else y.add_(self.bias)
+
+
 def is_worth_packing(linear: nn.Linear) -> bool:
     return linear.weight.numel() >= WORTH_PACKING and can_pack(linear.weight.dtype)
 
@@ -132,7 +150,12 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 def pack_linears(root: nn.Module) -> None:
-    def packed(module: nn.Module) -> nn.Module | None:
-        return PackedLinear(module) if type(module) is nn.Linear and is_worth_packing(module) else None
+    swap(root, _packed)
 
-    swap(root, packed)
+
+def _packed(module: nn.Module) -> nn.Module | None:
+    if type(module) is not nn.Linear:
+        return None
+    if is_worth_packing(module):
+        return PackedLinear(module)
+    return UprightLinear(module) if module.weight.dtype is torch.float32 else None

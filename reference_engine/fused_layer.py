@@ -5,7 +5,8 @@ no submodule is called that only passes on. :func:`fuse_layers` puts it in the p
 parts, and only if both give the same bits on noise. Every other layer stays as transformers wrote it. Apply after
 weights are final and on their device.
 
-Shapes: T new tokens, E hidden, H query heads, G key/value heads, N = H + 2G, D head width.
+Shapes: T new tokens, E hidden, H query heads, G key/value heads, N of both, D head width, M width between the halves of
+an MLP.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reference_engine.attention import paged_attention
+from reference_engine.attention import PagedStep
 from reference_engine.faster_modules import join, swap
 
 PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -46,23 +47,36 @@ class FusedLayer(nn.Module):
         attention_mask: Tensor | None = None, **_: Any,
     ) -> Tensor:  # fmt: skip
         """As transformers calls a layer; ``position_embeddings`` are cosines and sines, each [1, T, D]."""
+        if attention_mask is not None:
+            raise NotImplementedError("paged attention does not implement the model's attention_mask")
+        return self.run(x_1TE[0], *turns_of(position_embeddings), paged)[None]
+
+    def run(self, x_TE: Tensor, cos_T1D: Tensor, sin_T1D: Tensor, paged: PagedStep) -> Tensor:
+        """As :class:`FusedDecoder` calls it, with what :func:`turns_of` gives."""
         heads, shared = self.sizes
-        qkv_1TND = self.qkv(self.norm(x_1TE)).view(1, x_1TE.shape[1], -1, self.width)
-        turned, v_1TGD = qkv_1TND.split_with_sizes((heads + shared, shared), 2)
-        q_1THD, k_1TGD = rotate(turned, *position_embeddings).split_with_sizes(self.sizes, 2)
-        q, k, v = (part.transpose(1, 2) for part in (q_1THD, k_1TGD, v_1TGD))
-        out_1THD, _none = paged_attention(
-            self, q, k, v, attention_mask, scaling=self.scaling, paged=paged, sliding_window=self.sliding_window
-        )
-        x_1TE = x_1TE + self.output(out_1THD.flatten(2))
-        gate, up = self.gate_up(self.mlp_norm(x_1TE)).chunk(2, -1)
-        return x_1TE + self.down(self.act(gate) * up)
+        qkv_TND = self.qkv(self.norm(x_TE)).view(len(x_TE), -1, self.width)
+        turned_TND, v_TGD = qkv_TND.split_with_sizes((heads + shared, shared), 1)
+        turned_1NTD = rotate(turned_TND, cos_T1D, sin_T1D).transpose(0, 1)[None]
+        q_1HTD, k_1GTD = turned_1NTD.split_with_sizes(self.sizes, 1)
+        v_1GTD = v_TGD.transpose(0, 1)[None]
+        out_THD = paged.attend(self.layer_idx, q_1HTD, k_1GTD, v_1GTD, self.scaling, self.sliding_window)
+        x_TE = x_TE + self.output(out_THD.flatten(1))
+        gate_TM, up_TM = self.gate_up(self.mlp_norm(x_TE)).chunk(2, 1)
+        return x_TE + self.down(self.act(gate_TM) * up_TM)
 
 
-def rotate(x_1THD: Tensor, cos_1TD: Tensor, sin_1TD: Tensor) -> Tensor:
-    """Rotary embeddings that pair the first half of a head with the second."""
-    low, high = x_1THD.chunk(2, -1)
-    return x_1THD * cos_1TD[:, :, None] + torch.cat((-high, low), -1) * sin_1TD[:, :, None]
+def turns_of(position_embeddings: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, each [1, T, D], as :func:`rotate` takes them: [T, 1, D], the sines' first half negated."""
+    cos_T1D, sin_T1D = (x_1TD[0, :, None] for x_1TD in position_embeddings)
+    low, high = sin_T1D.chunk(2, -1)
+    return cos_T1D, torch.cat((-low, high), -1)
+
+
+def rotate(x_TND: Tensor, cos_T1D: Tensor, sin_T1D: Tensor) -> Tensor:
+    """Rotary embeddings that pair the first half of a head with the second: (a, b) becomes (a cos - b sin, b cos +
+    a sin)."""
+    swapped_TND = x_TND.roll(x_TND.shape[-1] // 2, -1)
+    return (x_TND * cos_T1D).add_(swapped_TND.mul_(sin_T1D))
 
 
 def fuse_layers(decoder: nn.Module) -> None:
@@ -96,14 +110,15 @@ class FusedDecoder(nn.Module):
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
-        self.rotary, self.layers, self.norm = decoder.rotary_emb, decoder.layers, decoder.norm
+        self.rotary, self.norm = decoder.rotary_emb, decoder.norm
+        self.layers: Any = decoder.layers
 
-    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, paged: Any, use_cache: bool = False) -> Hidden:
+    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, paged: PagedStep, use_cache: bool = False) -> Hidden:
         """As transformers calls a decoder; ``position_ids`` are [3, 1, T] or [1, T], as the model wants them."""
-        x_1TE, turns = inputs_embeds, self.rotary(inputs_embeds, position_ids)
+        x_TE, turns = inputs_embeds[0], turns_of(self.rotary(inputs_embeds, position_ids))
         for layer in self.layers:
-            x_1TE = layer(x_1TE, position_embeddings=turns, paged=paged)
-        return Hidden(self.norm(x_1TE))
+            x_TE = layer.run(x_TE, *turns, paged)
+        return Hidden(self.norm(x_TE)[None])
 
 
 def fuse_decoder(decoder: nn.Module, rows_of_positions: int) -> nn.Module:

@@ -79,10 +79,27 @@ def test_packed_linears_differ_by_rounding(dtype: torch.dtype, bound: float, mon
         assert torch.allclose(model(x), was, atol=bound)
 
 
-def test_small_weights_are_not_packed() -> None:
+@torch.inference_mode()
+def test_small_weights_are_laid_out_for_mkl() -> None:
     model = nn.Sequential(nn.Linear(512, 511), nn.Linear(511, 516))
     faster.pack_linears(model)
-    assert [type(module) for module in model] == [nn.Linear, faster.PackedLinear]
+    assert [type(module) for module in model] == [faster.UprightLinear, faster.PackedLinear]
+
+
+def test_small_weights_of_another_type_stay() -> None:
+    model = nn.Sequential(nn.Linear(64, 64).to(torch.bfloat16))
+    faster.pack_linears(model)
+    assert type(model[0]) is nn.Linear
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@torch.inference_mode()
+def test_upright_linears_differ_by_rounding(bias: bool) -> None:
+    linear = nn.Linear(64, 96, bias=bias)
+    made = faster.UprightLinear(linear)
+    assert torch.equal(made.weight, linear.weight)
+    for x in (*map(rows, (0, 1, 3, 33)), rows(5)[0]):
+        assert torch.allclose(made(x), linear(x), atol=1e-6)
 
 
 def test_an_engine_has_them(bench: Any) -> None:

@@ -10,9 +10,15 @@ from torch import Tensor, nn
 
 from reference_engine import fused_layer
 from reference_engine.attention import paged_attention
-from reference_engine.fused_layer import FusedDecoder, FusedLayer, Hidden, TrialStep, fuse_decoder, fuse_layers, rotate
+from reference_engine.fused_layer import FusedDecoder, FusedLayer, Hidden, TrialStep, fuse_decoder, fuse_layers
 
 WIDTH, HIDDEN = 8, 64
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embeddings as transformers writes them."""
+    low, high = x.chunk(2, -1)
+    return x * cos[:, :, None] + torch.cat((-high, low), -1) * sin[:, :, None]
 
 
 class Attention(nn.Module):
@@ -24,7 +30,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, paged: Any) -> Tensor:
         q, k, v = (p(x).unflatten(-1, (-1, WIDTH)) for p in (self.q_proj, self.k_proj, self.v_proj))
-        q, k, v = (part.transpose(1, 2) for part in (rotate(q, cos, sin), rotate(k, cos, sin), v))
+        q, k, v = (part.transpose(1, 2) for part in (turn(q, cos, sin), turn(k, cos, sin), v))
         out, _ = paged_attention(
             self, q, k, v, None, scaling=self.scaling, paged=paged, sliding_window=self.sliding_window
         )
