@@ -5,17 +5,31 @@ The first blocks of a lane may be shared with other lanes; they are full, and no
 sharing copies nothing. Closing the lane gives the blocks back. When nothing runs no block is owned:
 :meth:`KVCache.check_idle` says so or raises.
 
-Shapes: N layers, K blocks, S tokens a block, H key/value heads, D head width, T tokens, B requests.
+Shapes: N layers, K blocks, S tokens a block, H key/value heads, D head width, T tokens, B requests; C = K * S places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from reference_engine.block_pool import BlockLeak, BlockPool
+
+
+class LayerCache(NamedTuple):
+    """One layer's share of the pages, as blocks and as places end to end: views, made once."""
+
+    keys_KSHD: Tensor
+    values_KSHD: Tensor
+    keys_CHD: Tensor
+    values_CHD: Tensor
+
+    def write(self, slots_T: Tensor, k_THD: Tensor, v_THD: Tensor) -> None:
+        self.keys_CHD.index_copy_(0, slots_T, k_THD)
+        self.values_CHD.index_copy_(0, slots_T, v_THD)
 
 
 class KVCache:
@@ -30,6 +44,11 @@ class KVCache:
         self.pool = BlockPool(blocks)
         self.keys_NKSHD = torch.zeros(layers, blocks + 1, block_size, heads, width, dtype=dtype, device=device)
         self.values_NKSHD = self.keys_NKSHD.new_zeros(*self.keys_NKSHD.shape[:-1], value_width or width)
+        both = (self.keys_NKSHD, self.values_NKSHD)
+        self.layers = [
+            LayerCache(*views)
+            for views in zip(*both, *(pages_NKSHD.flatten(1, 2) for pages_NKSHD in both), strict=True)
+        ]
         self._table = torch.zeros(lanes + 1, min(blocks, self.blocks_for(longest)), dtype=torch.int64)
         self.scratch_lane = lanes
         """A lane that is no request's: every position is in one block, the last, which the pool does not have."""

@@ -71,7 +71,7 @@ def load(config: EngineConfig, detokenizer: MakesDetokenizer = SpelledText) -> L
     if config.compile:
         model.compile_decoder()
     else:
-        model.use_faster_modules()
+        model.use_faster_modules(batch_invariant=config.batch_invariant)
     encode, backend = encoder(model, family), choose_backend(config)
     decoder: Decoder = model
     new_cache: Callable[..., KVCache] = KVCache

@@ -42,10 +42,10 @@ class RaggedRows:
         softcap: float | None = None,
     ) -> Tensor:  # fmt: skip
         """Query heads that share keys stand as rows of one key head; of a sliding window only the end is read."""
-        torch.index_select(keys_KSGD, 0, self.blocks_X, out=self.keys_XSGD)
-        torch.index_select(values_KSGD, 0, self.blocks_X, out=self.values_XSGD)
+        for cached_KSGD, taken_XSGD in ((keys_KSGD, self.keys_XSGD), (values_KSGD, self.values_XSGD)):
+            torch.index_select(cached_KSGD.flatten(1), 0, self.blocks_X, out=taken_XSGD.flatten(1))
         q_BHD = q_1HTD[0, :, : len(self.keys_1GLD)].transpose(0, 1)
-        q_BGRD = q_BHD.unflatten(1, (keys_KSGD.shape[2], -1)).contiguous()
+        q_BGRD = q_BHD.view(len(q_BHD), keys_KSGD.shape[2], -1, q_BHD.shape[2]).contiguous()
         parts_1GRD = [
             attention(q, k[:, :, -(sliding or 0) :], v[:, :, -(sliding or 0) :], scale=scaling, softcap=softcap)
             for q, k, v in zip(q_BGRD.split(1), self.keys_1GLD, self.values_1GLD, strict=True)

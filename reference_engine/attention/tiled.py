@@ -58,12 +58,13 @@ class TiledStep:
         softcap: float | None = None,
     ) -> Tensor:  # fmt: skip
         mask_QL = self._mask(sliding)
-        keys_CGD, values_CGD = self.cache.keys_NKSHD[layer].flatten(0, 1), self.cache.values_NKSHD[layer].flatten(0, 1)
-        keys_CGD.index_copy_(0, self.slots_T, k_1GTD[0].transpose(0, 1))
-        values_CGD.index_copy_(0, self.slots_T, v_1GTD[0].transpose(0, 1))
+        pages = self.cache.layers[layer]
+        pages.write(self.slots_T, k_1GTD[0].transpose(0, 1), v_1GTD[0].transpose(0, 1))
         parts_THD = []
         for w in self.tiled:
-            k_1GLD, v_1GLD = (c[w.context_L].transpose(0, 1)[None].contiguous() for c in (keys_CGD, values_CGD))
+            k_1GLD, v_1GLD = (
+                c[w.context_L].transpose(0, 1)[None].contiguous() for c in (pages.keys_CHD, pages.values_CHD)
+            )
             q_1HLD = F.pad(
                 q_1HTD[:, :, w.first : w.first + w.length],
                 (0, 0, w.before, len(w.context_L) - w.tiles_start - w.before - w.length),

@@ -36,7 +36,7 @@ class TritonStep:
         self, layer: int, q_1HTD: Tensor, k_1GTD: Tensor, v_1GTD: Tensor, scaling: float, sliding: int | None = None,
         softcap: float | None = None,
     ) -> Tensor:  # fmt: skip
-        keys_KSGD, values_KSGD = self.cache.keys_NKSHD[layer], self.cache.values_NKSHD[layer]
+        keys_KSGD, values_KSGD, *_ = self.cache.layers[layer]
         q_THD, k_TGD, v_TGD = (x[0].transpose(0, 1) for x in (q_1HTD, k_1GTD, v_1GTD))
         store(k_TGD, v_TGD, keys_KSGD, values_KSGD, self.slots_T)
         return attend(q_THD, keys_KSGD, values_KSGD, self.plan, scale=scaling, window=sliding, softcap=softcap)

@@ -107,9 +107,9 @@ class Model:
         )
         return made.last_hidden_state[0]
 
-    def use_faster_modules(self) -> None:
+    def use_faster_modules(self, *, batch_invariant: bool = False) -> None:
         """Instead of :meth:`compile_decoder`. What batch invariance has swapped is left alone."""
-        fuse_norms(self._model)
+        fuse_norms(self._model, rounding=not batch_invariant)
         fuse_layers(self._decoder)
         join_projections(self._model)
         if self.device.type == "cpu":

@@ -24,14 +24,14 @@ class Attention(nn.Module):
 class RMSNorm(nn.Module):
     """As most models have it; ``plus`` 1 as Gemma does."""
 
-    def __init__(self, plus: float = 0.0) -> None:
+    def __init__(self, plus: float = 0.0, added: float = 1e-6) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.rand(64))
         self.variance_epsilon = 1e-6
-        self.plus = plus
+        self.plus, self.added = plus, added
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.plus + self.weight) * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+        return (self.plus + self.weight) * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.added))
 
 
 def rows(count: int) -> Tensor:
@@ -62,6 +62,23 @@ def test_norms_are_fused_only_where_bits_are_equal() -> None:
     faster.fuse_norms(model)
     assert [type(module) for module in model] == [faster.FusedRMSNorm, RMSNorm]
     assert torch.equal(model(rows(7)), expected)
+
+
+@torch.inference_mode()
+def test_norms_of_fewer_kernels_differ_by_rounding() -> None:
+    """Near zero as well, where epsilon is most of the mean; one that adds another epsilon stays."""
+    norm = RMSNorm()
+    model = nn.Sequential(norm, RMSNorm(plus=1.0), RMSNorm(added=2e-6))
+    faster.fuse_norms(model, rounding=True)
+    assert [type(module) for module in model] == [faster.HypotRMSNorm, RMSNorm, RMSNorm]
+    for scale in (0.0, 1e-20, 1e-4, 1e-3, 1.0, 1e6):
+        assert torch.allclose(model[0](scale * rows(33)), norm(scale * rows(33)), rtol=1e-5, atol=0), scale
+
+
+def test_norms_of_another_type_keep_their_bits() -> None:
+    model = nn.Sequential(RMSNorm().to(torch.bfloat16))
+    faster.fuse_norms(model, rounding=True)
+    assert type(model[0]) is not faster.HypotRMSNorm
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
@@ -104,7 +121,7 @@ def test_upright_linears_differ_by_rounding(bias: bool) -> None:
 
 def test_an_engine_has_them(bench: Any) -> None:
     kinds = {type(module) for module in bench.engine().runner.decoder._model.modules()}
-    assert {faster.FirstOfJoined, faster.NextOfJoined, faster.FusedRMSNorm} <= kinds  # the joined ones in the tower
+    assert {faster.FirstOfJoined, faster.NextOfJoined, faster.HypotRMSNorm} <= kinds  # the joined ones in the tower
 
 
 def test_a_packed_engine_answers_alike(bench: Any, make_cases: Any, monkeypatch: pytest.MonkeyPatch) -> None:
