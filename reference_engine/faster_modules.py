@@ -103,11 +103,11 @@ class HypotRMSNorm(nn.Module):
     def __init__(self, weight: Tensor, epsilon: float) -> None:
         super().__init__()
         width = len(weight)
-        self.weight = nn.Parameter(weight * width**0.5, requires_grad=False)
+        self._weight = weight.detach() * width**0.5  # tensors of its own are found faster than registered ones
         self._least = torch.tensor((width * epsilon) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).hypot_(self._least)).mul_(self.weight)
+        return (x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).hypot_(self._least)).mul_(self._weight)
 
 
 def fuse_norms(root: nn.Module, *, rounding: bool = False) -> None:
@@ -152,10 +152,11 @@ class UprightLinear(nn.Linear):
         self._upright_IO = linear.weight.detach().t().contiguous()
         self.weight = nn.Parameter(self._upright_IO.t(), requires_grad=False)
         self.bias = linear.bias
+        self._added = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.mm(x, self._upright_IO) if x.dim() == 2 else torch.matmul(x, self._upright_IO)
-        return y if self.bias is None else y.add_(self.bias)
+        return y if self._added is None else y.add_(self._added)
 
 
 def is_worth_packing(linear: nn.Linear) -> bool:

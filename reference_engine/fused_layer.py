@@ -11,6 +11,7 @@ an MLP.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -23,8 +24,22 @@ from reference_engine.faster_modules import join, swap
 PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 DECODER_PARTS = {"embed_tokens", "layers", "norm", "rotary_emb"}
 LINEAR_PARTS = {"self_attn": {"q_proj", "k_proj", "v_proj", "o_proj"}, "mlp": {"gate_proj", "up_proj", "down_proj"}}
+Call = Callable[[Tensor], Tensor]
 TRIAL_ROWS = (2, 5, 33)
 """A single row is multiplied by another kernel, which rounds by the number of outputs: joined products may differ."""
+
+
+class Calls(NamedTuple):
+    """What a layer calls, found once: to look a module up and to call it through its hooks takes as long as a small
+    product."""
+
+    norm: Call
+    qkv: Call
+    output: Call
+    mlp_norm: Call
+    gate_up: Call
+    act: Call
+    down: Call
 
 
 class FusedLayer(nn.Module):
@@ -49,20 +64,24 @@ class FusedLayer(nn.Module):
         """As transformers calls a layer; ``position_embeddings`` are cosines and sines, each [1, T, D]."""
         if attention_mask is not None:
             raise NotImplementedError("paged attention does not implement the model's attention_mask")
-        return self.run(x_1TE[0], *turns_of(position_embeddings), paged)[None]
+        return self.run(self.calls(), x_1TE[0], *turns_of(position_embeddings), paged)[None]
 
-    def run(self, x_TE: Tensor, cos_T1D: Tensor, sin_T1D: Tensor, paged: PagedStep) -> Tensor:
+    def calls(self) -> Calls:
+        """Its parts as they are now."""
+        return Calls(*(getattr(self, name).forward for name in Calls._fields))
+
+    def run(self, call: Calls, x_TE: Tensor, cos_T1D: Tensor, sin_T1D: Tensor, paged: PagedStep) -> Tensor:
         """As :class:`FusedDecoder` calls it, with what :func:`turns_of` gives."""
         heads, shared = self.sizes
-        qkv_TND = self.qkv(self.norm(x_TE)).view(len(x_TE), -1, self.width)
+        qkv_TND = call.qkv(call.norm(x_TE)).view(x_TE.shape[0], -1, self.width)
         turned_TND, v_TGD = qkv_TND.split_with_sizes((heads + shared, shared), 1)
         turned_1NTD = rotate(turned_TND, cos_T1D, sin_T1D).transpose(0, 1)[None]
         q_1HTD, k_1GTD = turned_1NTD.split_with_sizes(self.sizes, 1)
         v_1GTD = v_TGD.transpose(0, 1)[None]
         out_THD = paged.attend(self.layer_idx, q_1HTD, k_1GTD, v_1GTD, self.scaling, self.sliding_window)
-        x_TE = x_TE + self.output(out_THD.flatten(1))
-        gate_TM, up_TM = self.gate_up(self.mlp_norm(x_TE)).chunk(2, 1)
-        return x_TE + self.down(self.act(gate_TM) * up_TM)
+        x_TE = x_TE + call.output(out_THD.flatten(1))
+        gate_TM, up_TM = call.gate_up(call.mlp_norm(x_TE)).chunk(2, 1)
+        return x_TE + call.down(call.act(gate_TM) * up_TM)
 
 
 def turns_of(position_embeddings: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -106,18 +125,19 @@ class Hidden(NamedTuple):
 
 
 class FusedDecoder(nn.Module):
-    """Rotary embeddings, layers, norm."""
+    """Rotary embeddings, layers, norm. Make it when no part of a layer will be swapped any more."""
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
         self.rotary, self.norm = decoder.rotary_emb, decoder.norm
         self.layers: Any = decoder.layers
+        self._layers = [(layer.run, layer.calls()) for layer in self.layers]
 
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, paged: PagedStep, use_cache: bool = False) -> Hidden:
         """As transformers calls a decoder; ``position_ids`` are [3, 1, T] or [1, T], as the model wants them."""
         x_TE, turns = inputs_embeds[0], turns_of(self.rotary(inputs_embeds, position_ids))
-        for layer in self.layers:
-            x_TE = layer.run(x_TE, *turns, paged)
+        for run, calls in self._layers:
+            x_TE = run(calls, x_TE, *turns, paged)
         return Hidden(self.norm(x_TE)[None])
 
 

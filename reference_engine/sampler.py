@@ -110,7 +110,8 @@ def pick_by_kernel(changed_BV: Tensor, logits_BV: Tensor, rows: Sequence[SampleR
 
 def _all_finite(logits_BV: Tensor) -> Tensor:
     """Bool [B]. The smallest and the largest tell: NaN is both where there is one. Fewer passes than to look at all."""
-    return logits_BV.amin(dim=-1).isfinite() & logits_BV.amax(dim=-1).isfinite()
+    least_B, most_B = logits_BV.aminmax(dim=-1)
+    return (least_B > -torch.inf) & (most_B < torch.inf)  # no comparison holds of NaN
 
 
 def changed_logits(logits_BV: Tensor, rows: Sequence[SampleRow]) -> Tensor:
