@@ -70,8 +70,8 @@ def _difference(a: Observation, b: Observation, tie: float) -> dict[str, Any] | 
         one, other = getattr(a, field), getattr(b, field)
         if one is not None and other is not None and one != other:
             return _told(field, one, other)
-    for seen in (a, b):
-        if "output_ids" not in seen.lacks and seen.logprobs and len(seen.logprobs) != len(seen.output_ids):
+    for seen in () if "output_ids" in a.lacks else (a, b):
+        if seen.logprobs and len(seen.logprobs) != len(seen.output_ids):
             return _told("log-probabilities", len(seen.output_ids), len(seen.logprobs))
     return None
 

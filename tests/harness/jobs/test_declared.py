@@ -40,6 +40,22 @@ def test_every_later_answer_is_held_against_the_first(tmp_path: Path) -> None:
     )]  # fmt: skip
 
 
+CHAT = """
+[[job]]
+name = "chat"
+title = "streams and choices"
+ways = ["crowd", "streamed", "choices"]
+samples = 3
+"""
+
+
+@pytest.mark.parametrize(("target", "status"), [("ChatTarget", "pass"), ("LosingTarget", "fail")])
+def test_any_server_that_speaks_chat_is_asked_for_streams_and_choices(target: str, status: str, tmp_path: Path) -> None:
+    outcome = assay_run(CHAT, tmp_path, target=f"chat_target:{target}")
+    found = {filed.verdict.check: filed.verdict.status for filed in outcome.filed}
+    assert found == {f"as launched, {way} = as launched, crowd": status for way in ("streamed", "choices")}
+
+
 def test_a_fault_that_the_setting_brings_out_turns_it_red(tmp_path: Path) -> None:
     outcome = assay_run(FILE, tmp_path, plant="F4-05")
     assert outcome.code == 1, outcome
