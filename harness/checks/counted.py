@@ -32,5 +32,5 @@ def none_wrong(
         Verdict, check, invariant=invariant, source=source, figure=right, threshold=compared, evidence=evidence
     )
     if wrong:
-        return end("fail", f"{compared - right} of {compared}; {words(wrong[0])}")
-    return end("pass", f"{compared} of {compared}") if compared else end("not_exercised", idle)
+        return end("fail", f"{compared - right} of {compared} wrong; {words(wrong[0])}")
+    return end("pass", f"all {compared} right") if compared else end("not_exercised", idle)

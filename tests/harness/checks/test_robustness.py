@@ -16,7 +16,7 @@ def test_answers_and_refusals_in_words_pass() -> None:
 def test_errors_of_the_server_and_silence_fail(reply: Reply) -> None:
     verdict = answered_or_refused([*GOOD, reply])
     assert verdict.status == "fail"
-    assert "1 of 3; c: " in verdict.message
+    assert "1 of 3 wrong; c: " in verdict.message
 
 
 def test_a_refusal_that_no_program_can_read_fails() -> None:
