@@ -42,13 +42,13 @@ def told_of_every_choice(
     wrong = [
         {"request": prompt.name, "a": list(a.output_ids), "b": found}
         for prompt, a, reply in zip(prompts, native, replies, strict=True)
-        if (found := _wrong(a, reply, choices)) is not None
+        if (found := _wrong(prompt, a, reply, choices)) is not None
     ]
     of = "one answer" if choices == 1 else f"each of {choices} choices"
     return none_wrong(f"token ids come back, of {of}", len(prompts), wrong, invariant=6, source=SOURCE)
 
 
-def _wrong(native: Observation, reply: ChatReply, choices: int) -> str | None:
+def _wrong(prompt: Prompt, native: Observation, reply: ChatReply, choices: int) -> str | None:
     if reply.status != 200:
         return f"{reply.status}: {reply.words}"
     if len(reply.choices) != choices:
@@ -57,8 +57,14 @@ def _wrong(native: Observation, reply: ChatReply, choices: int) -> str | None:
         where = f"choice {number}: "
         if missing := [name for name in ASKED if choice.get(name) is None]:
             return f"{where}no {missing[0]}"
-        if native.prompt_ids is not None and tuple(choice["prompt_token_ids"]) != native.prompt_ids:
-            return f"{where}{len(choice['prompt_token_ids'])} prompt ids, others than the {len(native.prompt_ids)} run"
+        ran = tuple(choice["prompt_token_ids"])
+        if native.prompt_ids is not None and ran != native.prompt_ids:
+            as_sent = (
+                f": those sent, without the rows of {len(prompt.pictures)} picture(s)"
+                if prompt.pictures and ran == prompt.ids
+                else ""
+            )
+            return f"{where}{len(ran)} prompt ids, others than the {len(native.prompt_ids)} run natively{as_sent}"
         made = [token for _, token, *_ in choice["meta_info"].get("output_token_logprobs") or ()]
         if tuple(made) != native.output_ids:
             return f"{where}output ids {made}"

@@ -30,6 +30,10 @@ def test_every_choice_tells_what_ran_and_what_came() -> None:
         ([CHOICE, {"prompt_token_ids": [1, 2, 2, 3]}], "choice 1: no meta_info"),
         ([CHOICE, CHOICE | {"prompt_token_ids": None}], "choice 1: no prompt_token_ids"),
         ([CHOICE | {"prompt_token_ids": [1, 2, 3, 3]}, CHOICE], "choice 0: 4 prompt ids, others than the 4 run"),
+        (
+            [CHOICE | {"prompt_token_ids": list(prompt("a").ids)}, CHOICE],
+            "6 prompt ids, others than the 4 run natively: those sent, without the rows of 1 picture(s)",
+        ),
         ([CHOICE, CHOICE | {"meta_info": META | {"completion_tokens": 3}}], "completion_tokens 3 for 2 ids"),
         ([CHOICE, CHOICE | {"meta_info": META | {"output_token_logprobs": []}}], "choice 1: output ids []"),
     ],
