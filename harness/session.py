@@ -215,14 +215,19 @@ def run_jobs(context: JobContext, jobs: Sequence[Job]) -> str | None:
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run the way Ctrl-C does: servers ended, partial record kept."""
+    """SIGTERM and SIGHUP end a run the way Ctrl-C does: servers ended, partial record kept. Under ``nohup`` SIGHUP is
+    ignored as before.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # behind a script's `&`: deaf to Ctrl-C, not to this
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)  # whoever handles Ctrl-C now, asyncio too, does the same
 
     before: list[tuple[signal.Signals, Callable[[int, FrameType | None], object] | int | None]] = []
     for number in (signal.SIGTERM, signal.SIGHUP):
-        before.append((number, signal.signal(number, interrupt)))
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before.append((number, signal.signal(number, interrupt)))
     try:
         yield
     finally:

@@ -113,13 +113,20 @@ def test_bad_wishes_end_with_2_and_start_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "ctrl_c"),
+    [(signal.SIGINT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_IGN)],
+)
 def test_an_interrupt_ends_servers_and_keeps_the_partial_record(
-    number: signal.Signals, checkpoint: Path, tmp_path: Path
+    number: signal.Signals, ctrl_c: signal.Handlers, checkpoint: Path, tmp_path: Path
 ) -> None:
+    """What a script starts with ``&`` begins with Ctrl-C ignored."""
     out, pid_file = tmp_path / "runs", tmp_path / "pid"
     flags = {"*": ["--delay", "0.5"], "on": ["--grandchild", str(pid_file)]}
-    running = subprocess.Popen(command(checkpoint, out, "token-drift"), env=environment(flags), stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        command(checkpoint, out, "token-drift"), env=environment(flags), stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         partials = list(out.glob("*.partial.jsonl"))

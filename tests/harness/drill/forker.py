@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from harness.cli import main
 
 def become(order: dict[str, Any]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a script's `&`
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
