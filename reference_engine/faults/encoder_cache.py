@@ -175,6 +175,7 @@ FAULTS = (
         invariant="14: nothing larger than a budget is admitted",
         replaces={"count_rows": count_first_span},
         acts_when="an item has several spans",
+        families="several spans an item",
     ),
     Fault(
         id="F5-13",
