@@ -7,21 +7,20 @@ what the chat template makes of its messages cannot be asked; jobs that need suc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from harness.errors import Lacking, UsageError
-from harness.observation import Evidence, Observation, Prompt
-from harness.targets.base import Call, Launch, LaunchLine, StreamEvent, Target
-from harness.targets.wire import chat_messages, failure, free_port, id_tuple
+from harness.observation import Evidence, Prompt
+from harness.targets.base import Call, Launch, LaunchLine
+from harness.targets.wire import ChoicesTarget, chat_messages, free_port
 from harness.toggles import Spelling
 
 _NO_IDS = "the chat API takes messages, no token ids"
 _UNTOLD = "the chat API does not tell it"
 
 
-class OpenAITarget(Target):
+class OpenAITarget(ChoicesTarget):
     """``POST /v1/chat/completions`` without any extension."""
 
     name: ClassVar[str] = "url"
@@ -59,58 +58,8 @@ class OpenAITarget(Target):
         """Fields beyond those that every server knows."""
         return {"logprobs": True} if evidence else {}
 
-    def read(self, prompt: Prompt, setting: str, status: int, body: Any) -> Observation:
-        return self.read_choices(prompt, setting, status, body)[0]
-
     def with_choices(self, call: Call, n: int) -> Call:
         return Call(call.path, {**call.body, "n": n})
-
-    def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
-        if status != 200 or not isinstance(body, Mapping) or not body.get("choices"):
-            return [failure(prompt, setting, status, body)]
-        whole = Observation(
-            request=prompt.name,
-            setting=setting,
-            status=status,
-            prompt_tokens=(body.get("usage") or {}).get("prompt_tokens"),
-            prompt_ids=id_tuple(body.get("prompt_token_ids")),
-        )
-        return [_with_choice(whole, one) for one in sorted(body["choices"], key=lambda one: one.get("index") or 0)]
-
-    def read_stream(self, prompt: Prompt, setting: str, events: Sequence[Mapping[str, Any]]) -> Observation:
-        """Each event carries what is new of the one choice; the last one, or one before, the count."""
-        if (broken := next((event for event in events if "error" in event), None)) is not None:
-            return failure(prompt, setting, 200, broken)
-        parts = [choice for event in events for choice in event.get("choices") or ()]
-        if not parts:
-            return failure(prompt, setting, 200, "the stream held no choice")
-        choice = {
-            "message": {"content": "".join((part.get("delta") or {}).get("content") or "" for part in parts)},
-            "token_ids": [token for part in parts for token in part.get("token_ids") or ()],
-            "finish_reason": next((end for part in reversed(parts) if (end := part.get("finish_reason"))), None),
-            "logprobs": {"content": [one for part in parts for one in _told(part)]},
-        }
-        usage = next((event["usage"] for event in reversed(events) if event.get("usage")), None)
-        return self.read(prompt, setting, 200, {**events[0], "usage": usage, "choices": [choice]})
-
-    def read_event(self, event: Mapping[str, Any]) -> StreamEvent:
-        usage = event.get("usage") or {}
-        return StreamEvent(usage.get("completion_tokens"), usage.get("prompt_tokens"))
-
-
-def _with_choice(whole: Observation, choice: Mapping[str, Any]) -> Observation:
-    return replace(
-        whole,
-        text=(choice.get("message") or {}).get("content") or "",
-        output_ids=id_tuple(choice.get("token_ids")) or (),
-        logprobs=tuple(token["logprob"] for token in _told(choice)),
-        finish=choice.get("finish_reason") or "",
-    )
-
-
-def _told(choice: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """What a choice, or a part of one, says of its tokens."""
-    return (choice.get("logprobs") or {}).get("content") or ()
 
 
 class TransformersTarget(OpenAITarget):

