@@ -5,7 +5,6 @@ The wire is SGLang's ``/generate`` and OpenAI's chat, as the reference engine sp
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,12 @@ from typing import Any
 
 import httpx2
 from PIL import Image
-from torch import Tensor
 
 from harness.differential.cases import Case
 from harness.differential.seen import Choice, Seen
 from harness.metrics import totals
 from harness.observation import Picture, png_uri, words_of_error
+from harness.targets.base import Tensor
 from reference_engine import SamplingParams
 from reference_engine.multimodal.processor_output import ProcessorOutput
 
@@ -118,16 +117,10 @@ def _output_body(output: ProcessorOutput) -> dict[str, Any]:
     positions = output.mrope_positions
     return {
         "input_ids": output.input_ids,
-        "tensors": {name: _tensor_body(tensor) for name, tensor in output.tensors.items()},
+        "tensors": {name: Tensor.of(tensor.numpy()).on_the_wire for name, tensor in output.tensors.items()},
         "mrope_positions": None if positions is None else positions.tolist(),
         "mrope_position_delta": output.mrope_position_delta,
     }
-
-
-def _tensor_body(tensor: Tensor) -> dict[str, Any]:
-    stored = tensor.contiguous().numpy()
-    data = base64.b64encode(stored.astype(stored.dtype.newbyteorder("<")).tobytes()).decode()
-    return {"dtype": str(stored.dtype), "shape": list(stored.shape), "data": data}
 
 
 def sampling_body(params: SamplingParams) -> dict[str, Any]:

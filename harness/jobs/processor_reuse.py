@@ -89,7 +89,7 @@ def processor_outputs(context: JobContext, questions: Sequence[Question]) -> lis
         text = chat_text(len(asked.images), asked.question, markup=context.markup)
         output = processor(text=[text], images=list(asked.images), return_tensors="pt")
         tensors = {
-            name: Tensor(str(value.dtype).removeprefix("torch."), tuple(value.shape), value.numpy().tobytes())
+            name: Tensor.of(value.numpy())
             for name, value in output.items()
             if name in ("pixel_values", "image_grid_thw")
         }

@@ -6,15 +6,19 @@ cannot do is said by name: toggles in ``unsupported``, evidence in ``lacks``. No
 
 from __future__ import annotations
 
+import base64
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import Lacking, UsageError
 from harness.observation import Evidence, Observation, Prompt
 from harness.toggles import Spelling
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,16 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+
+    @classmethod
+    def of(cls, numbers: np.ndarray) -> Tensor:
+        little = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
+        return cls(str(numbers.dtype), numbers.shape, little.tobytes())
+
+    @property
+    def on_the_wire(self) -> dict[str, Any]:
+        """As the reference engine's ``/generate`` takes it."""
+        return {"dtype": self.dtype, "shape": list(self.shape), "data": base64.b64encode(self.data).decode()}
 
 
 class Target(ABC):

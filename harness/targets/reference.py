@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -77,10 +76,7 @@ class ReferenceTarget(GenerateTarget):
         )
 
     def with_processor_output(self, call: Call, ids: Sequence[int], tensors: Mapping[str, Tensor]) -> Call:
-        sent = {
-            name: {"dtype": one.dtype, "shape": list(one.shape), "data": base64.b64encode(one.data).decode()}
-            for name, one in tensors.items()
-        }
+        sent = {name: one.on_the_wire for name, one in tensors.items()}
         return Call(call.path, {**call.body, "processor_output": {"input_ids": list(ids), "tensors": sent}})
 
 
