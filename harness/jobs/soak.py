@@ -16,7 +16,7 @@ from harness.checks.answers import same_answers
 from harness.checks.soak import CHECK, INVARIANT, SOURCE, memory_level, nothing_held
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
-from harness.load.process_meter import ProcessMeter
+from harness.load.process_meter import ProcessMeter, meter_of
 from harness.metrics import totals
 from harness.observation import Observation, Prompt
 from harness.targets.base import Launch
@@ -50,7 +50,7 @@ class Soak(Job):
         with context.servers(self.name, {"server": _launch(context)}) as servers:
             server = servers["server"]
             alone = context.ask(self.name, server, prompts, concurrency=1)
-            meter = None if server.running.family is None else ProcessMeter(server.running.family)
+            meter = meter_of(server.running)
             patience = PATIENCE * median(seen.seconds for seen in alone)
             found, memory = self._rounds(context, server, prompts, rounds, patience, meter)
             after = context.ask(self.name, server, prompts, concurrency=1)

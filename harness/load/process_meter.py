@@ -14,7 +14,14 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from harness.launch.running import Running
+
 SAMPLE_SECONDS = 0.05
+
+
+def meter_of(running: Running) -> ProcessMeter | None:
+    """None for what does not run on this machine."""
+    return None if running.family is None else ProcessMeter(running.family)
 
 
 class ProcessMeter:

@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import JobError
 from harness.launch.server import Server
 from harness.load.generator import run_load
-from harness.load.process_meter import ProcessMeter
+from harness.load.process_meter import meter_of
 from harness.load.timing import Load
 from harness.observation import Prompt
 
@@ -45,7 +45,7 @@ class Round:
 
 def run_round(server: Server, prompts: Sequence[Prompt], *, concurrency: int) -> Round:
     """A request that fails ends the job: figures without it would compare other work."""
-    meter = None if server.running.family is None else ProcessMeter(server.running.family)
+    meter = meter_of(server.running)
     with nullcontext() if meter is None else meter.running():
         load = run_load(
             server.url,
