@@ -20,14 +20,12 @@ from harness.differential.forms import Form
 from harness.differential.open_picks import open_greedily
 from harness.differential.seen import Seen, difference, leave_open
 from harness.differential.wire import Wire
-from harness.differential.wire_calls import calls_of, settled_in_chats, told
+from harness.differential.wire_calls import LIKELIEST, calls_of, settled_in_chats, told
 from reference_engine import EngineConfig
 from reference_engine.predict import Prediction, Predictor
 
 Finds = Iterator[str]
 TILED_ROWS = 1200
-LIKELIEST = 5
-"""Tokens whose log-probabilities say whether a greedy pick was open."""
 
 
 @dataclass(frozen=True)

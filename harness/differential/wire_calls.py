@@ -21,6 +21,7 @@ CHAT = "/v1/chat/completions"
 TOKENS = 4
 """That a chat is asked for, where they are settled."""
 LIKELIEST = 5
+"""Tokens whose log-probabilities say whether a greedy pick was open."""
 MISSING = "(nothing)"
 CHANGING = ("id", "created", "e2e_latency")
 

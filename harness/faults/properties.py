@@ -38,11 +38,11 @@ def load() -> None:
     settings.load_profile(before)
 
 
-def run(fault: str | None, wanted: Callable[[Collection[int]], bool] | None = None, seed: int = 0) -> Iterator[Tested]:
-    """Properties of all modules, or of those whose invariants are ``wanted``, as they ended; not skipped ones.
+def run(fault: str | None, wanted: Callable[[Collection[int]], bool], seed: int) -> Iterator[Tested]:
+    """Properties of all modules whose invariants are ``wanted``, as they ended; not skipped ones.
     ``seed`` is what their examples are drawn from.
     """
-    files = [file for file in _files() if wanted is None or wanted(_numbers(_module(file)))]
+    files = [file for file in _files() if wanted(_numbers(_module(file)))]
     if not files:
         return
     reports = _Reports()

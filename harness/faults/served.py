@@ -126,7 +126,9 @@ class Served:
         at what has no fault takes one setting for each checkpoint, another one with the next seed.
         """
         if quick and fault == CLEAN:
-            yield from ((model, self._settings(model)[self.seed % len(self._settings(model))]) for model in self.models)
+            for model in self.models:
+                settings = self._settings(model)
+                yield model, settings[self.seed % len(settings)]
             return
         models = checkpoints_of(fault, self.models) if quick else self.models
         own = dict(settings_of(fault)) if quick else {}

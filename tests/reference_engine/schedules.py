@@ -120,8 +120,11 @@ def make_schedule(
         def abort(self, pick: int) -> None:
             live = [name for name in self.cases if name not in self.answers and name not in self.aborted]
             if live:
-                self.aborted.add(live[pick % len(live)])
-                self.engine.abort(live[pick % len(live)])
+                self.abort_one(live[pick % len(live)])
+
+        def abort_one(self, name: str) -> None:
+            self.aborted.add(name)
+            self.engine.abort(name)
 
         @rule(order=st.permutations(range(1, 9)))
         def crowd(self, order: list[int]) -> None:
@@ -132,8 +135,7 @@ def make_schedule(
             names = [self.submit_one(case) for case in order[:4]]
             self.step(1)
             if names[1] not in self.answers:
-                self.aborted.add(names[1])
-                self.engine.abort(names[1])
+                self.abort_one(names[1])
             self.step(1)
 
         def finish(self) -> None:
