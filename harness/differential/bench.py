@@ -74,10 +74,11 @@ def make_engine(model: Model, plant: str | None, **settings: Any) -> Engine:
 
 
 class Bench:
-    def __init__(self, oracle: Oracle, plant: str | None = None) -> None:
+    def __init__(self, oracle: Oracle, plant: str | None = None, engines: dict[str, Engine] | None = None) -> None:
+        """``engines`` of an earlier bench on the same checkpoint, with the same ``plant``, serve once more."""
         self.oracle = oracle
         self.plant = plant
-        self._engines: dict[str, Engine] = {}
+        self._engines = {} if engines is None else engines
 
     @property
     def model(self) -> Model:

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,7 +21,7 @@ from typing import Generic, TypeVar
 Job = TypeVar("Job")
 Item = TypeVar("Item")
 PROCESSOR_SECONDS = 240
-CLOCK_SECONDS = 1200
+CLOCK_SHARE = 5
 
 
 class OutOfTime(Exception):
@@ -44,14 +45,22 @@ class _Running(Generic[Job, Item]):
     items: list[Item] = field(default_factory=list)
 
 
-def run_forked(jobs: Iterable[Job], work: Callable[[Job], Iterator[Item]], workers: int) -> Iterator[Ended[Job, Item]]:
-    """Every job's items, in the order in which jobs end."""
+def run_forked(
+    jobs: Iterable[Job],
+    work: Callable[[Job], Iterator[Item]],
+    workers: int,
+    processor_seconds: float = PROCESSOR_SECONDS,
+) -> Iterator[Ended[Job, Item]]:
+    """Every job's items, in the order in which jobs end; each may take so much processor time, and :data:`CLOCK_SHARE`
+    times that by the clock.
+    """
+    clock_seconds = CLOCK_SHARE * processor_seconds
     waiting = list(jobs)[::-1]
     running: dict[Connection, _Running[Job, Item]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                ours, one = _start(waiting.pop(), work)
+                ours, one = _start(waiting.pop(), work, processor_seconds)
                 running[ours] = one
             for ready in wait(list(running), timeout=1.0):
                 assert isinstance(ready, Connection)
@@ -59,30 +68,32 @@ def run_forked(jobs: Iterable[Job], work: Callable[[Job], Iterator[Item]], worke
                     del running[ready]
                     yield ended
             for connection, one in list(running.items()):
-                if time.monotonic() - one.began > CLOCK_SECONDS:
+                if time.monotonic() - one.began > clock_seconds:
                     _kill(one)
                     del running[connection]
-                    yield Ended(one.job, one.items, CLOCK_SECONDS, f"did not end within {CLOCK_SECONDS} s")
+                    yield Ended(one.job, one.items, clock_seconds, f"did not end within {clock_seconds:g} s")
     finally:
         for one in running.values():
             _kill(one)
 
 
-def _start(job: Job, work: Callable[[Job], Iterator[Item]]) -> tuple[Connection, _Running[Job, Item]]:
+def _start(
+    job: Job, work: Callable[[Job], Iterator[Item]], processor_seconds: float
+) -> tuple[Connection, _Running[Job, Item]]:
     context = get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_in_child, args=(job, work, theirs), daemon=True)
+    process = context.Process(target=_in_child, args=(job, work, theirs, processor_seconds), daemon=True)
     process.start()
     theirs.close()
     return ours, _Running(job, process, time.monotonic())
 
 
-def _in_child(job: Job, work: Callable[[Job], Iterator[Item]], out: Connection) -> None:
+def _in_child(job: Job, work: Callable[[Job], Iterator[Item]], out: Connection, processor_seconds: float) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    signal.signal(signal.SIGPROF, _out_of_time)
-    signal.setitimer(signal.ITIMER_PROF, PROCESSOR_SECONDS)
+    signal.signal(signal.SIGPROF, partial(_out_of_time, processor_seconds))
+    signal.setitimer(signal.ITIMER_PROF, processor_seconds)
     trouble = None
     try:
         for item in work(job):
@@ -99,8 +110,8 @@ class _End:
     trouble: str | None
 
 
-def _out_of_time(number: int, frame: FrameType | None) -> None:
-    raise OutOfTime(f"more than {PROCESSOR_SECONDS} s of processor time")
+def _out_of_time(allowed: float, number: int, frame: FrameType | None) -> None:
+    raise OutOfTime(f"more than {allowed:g} s of processor time")
 
 
 def _receive(connection: Connection, one: _Running[Job, Item]) -> Ended[Job, Item] | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harness.faults.findings import CLEAN, Finding, states
+from harness.faults.findings import CLEAN, Done, Finding, states
 from harness.markdown import table_row
 from harness.surroundings import assay_version
 from reference_engine.faults import Fault, Reports
@@ -47,15 +48,21 @@ class Matrix:
     """(suite, check), in the order in which they were first asked."""
     clean: tuple[Finding, ...]
     """Findings with no fault planted."""
+    clean_runs: Mapping[str, int]
+    """By suite, how many seeds it ran through with no fault planted."""
     reports: Reports
 
     @classmethod
-    def of(cls, findings: Sequence[Finding], faults: Mapping[str, Fault], reports: Reports) -> Matrix:
+    def of(
+        cls, findings: Sequence[Finding], done: Sequence[Done], faults: Mapping[str, Fault], reports: Reports
+    ) -> Matrix:
         asked = {one.fault for one in findings}
         checks = dict.fromkeys((one.suite, one.check) for one in findings)
         rows = [_row(fault, findings) for name, fault in faults.items() if name in asked]
         rows.sort(key=lambda row: (bool(row.red), row.own, _in_order(row.fault.id)))
-        return cls(tuple(rows), tuple(checks), tuple(one for one in findings if one.fault == CLEAN), reports)
+        clean = tuple(one for one in findings if one.fault == CLEAN)
+        clean_runs = Counter(one.suite for one in done if one.fault == CLEAN)
+        return cls(tuple(rows), tuple(checks), clean, clean_runs, reports)
 
     @property
     def survivors(self) -> list[Row]:
@@ -81,6 +88,7 @@ class Matrix:
             "longest time to detection": f"{max(times):.1f} s" if times else "none",
             "killed by suite": ", ".join(f"{s} {sum(s in row.suites() for row in killed)}" for s in suites),
             "false alarms": f"{len(alarms)} in {len(self.clean)} checks with nothing planted",
+            "runs with nothing planted": ", ".join(f"{s} {n}" for s, n in sorted(self.clean_runs.items())) or "none",
         }
 
 

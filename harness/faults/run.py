@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from harness.differential.models import MODELS
+from harness.differential.models import MODELS, find_models
 from harness.errors import UsageError
 from harness.faults.acting import checkpoints_of
+from harness.faults.clean import run_clean
 from harness.faults.findings import CLEAN, Done, Finding, Journal
 from harness.faults.forking import Ended, run_forked
 from harness.faults.matrix import OUTSIDE, Matrix, is_own, markdown, page
@@ -56,37 +57,33 @@ def run(wishes: Wishes, say: Say) -> int:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     journal = Journal(wishes.out / "findings.jsonl")
-    for seed, jobs in _jobs(wishes, journal):
-        try:
-            suites = make_suites(wishes.models or _checkpoints(wishes, seed))
-        except KeyError as error:
-            raise UsageError(f"unknown checkpoint {error}") from error
-        say(f"{len(jobs)} jobs, seed {seed}")
+    try:
+        find_models(wishes.models)
+    except KeyError as error:
+        raise UsageError(f"unknown checkpoint {error}") from error
+    if wishes.clean:
+        seeds = range(wishes.seed, wishes.seed + wishes.clean)
+        run_clean(seeds, wishes.suites, wishes.models, wishes.workers, journal, say, quick=wishes.quick)
+    elif jobs := _jobs(wishes, journal):
+        suites = make_suites(wishes.models or _checkpoints(wishes))
+        say(f"{len(jobs)} jobs, seed {wishes.seed}")
         _run_all(jobs, {name: suites[name] for name in wishes.suites}, journal, wishes, say)
     return conclude(wishes, journal, say)
 
 
-def _checkpoints(wishes: Wishes, seed: int) -> tuple[str, ...]:
-    """With ``quick``, those that some fault is asked on, or the seed's turn where none is planted; else empty, which
-    stands for all.
-    """
+def _checkpoints(wishes: Wishes) -> tuple[str, ...]:
+    """With ``quick``, those that some fault is asked on; else empty, which stands for all."""
     if not wishes.quick:
         return ()
-    if wishes.clean:
-        return (MODELS[seed % len(MODELS)].name,)
     needed = {model.name for fault in choose(wishes) for model in checkpoints_of(fault, MODELS)}
     return tuple(model.name for model in MODELS if model.name in {*needed, MODELS[0].name})
 
 
-def _jobs(wishes: Wishes, journal: Journal) -> Iterator[tuple[int, list[Job]]]:
-    """By seed, those that are not done yet."""
+def _jobs(wishes: Wishes, journal: Journal) -> list[Job]:
+    """Those that are not done yet."""
     done = {(one.fault, one.suite, one.seed) for one in journal.read()[1]}
-    faults = [CLEAN] if wishes.clean else choose(wishes)
-    for seed in range(wishes.seed, wishes.seed + max(1, wishes.clean)):
-        jobs = [Job(fault, suite, seed) for fault in faults for suite in wishes.suites]
-        left = [job for job in jobs if (job.fault, job.suite, job.seed) not in done]
-        if left:
-            yield seed, left
+    jobs = [Job(fault, suite, wishes.seed) for fault in choose(wishes) for suite in wishes.suites]
+    return [job for job in jobs if (job.fault, job.suite, job.seed) not in done]
 
 
 def choose(wishes: Wishes) -> list[str]:
@@ -128,7 +125,7 @@ def _run_all(jobs: list[Job], suites: dict[str, Suite], journal: Journal, wishes
 
 
 def _is_settled(job: Job, seen: set[str], wishes: Wishes) -> bool:
-    if not wishes.quick or job.fault == CLEAN:
+    if not wishes.quick:
         return False
     return not find_fault(job.fault).shows_outside if job.suite == OUTSIDE else job.fault in seen
 
@@ -153,9 +150,9 @@ def _trouble(ended: Ended[Job, Finding]) -> list[Finding]:
 
 def conclude(wishes: Wishes, journal: Journal, say: Say) -> int:
     """Write the matrix; the exit code."""
-    findings, _ = journal.read()
+    findings, done = journal.read()
     others = {one.fault for one in findings} - {*FAULTS, CLEAN}
-    matrix = Matrix.of(findings, FAULTS | {name: find_fault(name) for name in sorted(others)}, read_reports())
+    matrix = Matrix.of(findings, done, FAULTS | {name: find_fault(name) for name in sorted(others)}, read_reports())
     command = shlex.join(["assay", *sys.argv[1:]]) if Path(sys.argv[0]).name == "assay" else "assay faults run"
     machine = f"{platform.machine()}, {torch.get_num_threads()} thread a process, torch {torch.__version__}"
     (wishes.out / "faults.md").write_text(markdown(matrix, command, machine), encoding="utf-8")

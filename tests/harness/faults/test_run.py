@@ -22,7 +22,8 @@ SEEN = Finding("F1-01", "differential", "alone = oracle", "random-idefics3", (2,
 
 
 def matrix(*findings: Finding) -> Matrix:
-    return Matrix.of(findings, FAULTS, read_reports())
+    done = [Done(one.fault, one.suite, one.seconds) for one in findings]
+    return Matrix.of(findings, done, FAULTS, read_reports())
 
 
 def test_the_catalogue_is_listed_and_shown(capsys: Any) -> None:
@@ -59,6 +60,7 @@ def test_survivors_come_first_and_no_fault_is_its_own_witness() -> None:
     assert [row.own for row in made.rows] == [False, True]
     assert made.summary()["killed"] == "1 of 2"
     assert made.summary()["false alarms"] == "1 in 1 checks with nothing planted"
+    assert made.summary()["runs with nothing planted"] == "differential 1"
     text = markdown(made, "assay faults run", "a machine")
     assert text.index("**F4-07**") < text.index("| F1-01 |")
     assert "other \\| rows" in text

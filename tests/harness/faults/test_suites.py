@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 import torch
 
+from harness.differential.check import Check
 from harness.differential.checks import CHECKS
 from harness.differential.costs import COSTS
 from harness.differential.models import find_models
@@ -16,7 +18,7 @@ from harness.differential.wire_checks import WIRE_CHECKS
 from harness.faults.findings import CLEAN, Finding
 from harness.faults.forking import run_forked
 from harness.faults.served import Served
-from harness.faults.suites import InProcess, Properties, Suite
+from harness.faults.suites import TURNS, InProcess, Properties, Suite
 
 SEEN_BY = {
     "F1-03": "differential", "F2-09": "differential", "F3-16": "differential", "F4-07": "differential",
@@ -51,12 +53,22 @@ def test_a_planted_fault_is_seen(fault: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["differential", "benchmark"])
-def test_nothing_is_seen_where_nothing_is_planted_by_any_check_quick_or_not(name: str) -> None:
+def test_nothing_is_seen_where_nothing_is_planted_by_any_check(name: str) -> None:
     packed = torch.randn(64, 64).to_mkldnn()  # as other engines of this process hold theirs, without a storage
-    findings = list(suite(name).findings(CLEAN, quick=True))
+    findings = list(suite(name).findings(CLEAN, quick=False))
     assert packed.is_mkldnn
     assert [one for one in findings if one.red] == []
     assert {one.check for one in findings} == {check.name for check in (CHECKS if name == "differential" else COSTS)}
+
+
+def test_quick_looks_at_a_clean_engine_take_turns_until_every_check_was_asked() -> None:
+    loaded = suite("differential")
+    assert isinstance(loaded, InProcess)
+    names = [f"check {number}" for number in range(7)]
+    short = replace(loaded, checks=[Check(name, (1,), lambda bench: ()) for name in names])
+    looks = [[one.check for one in replace(short, seed=seed).findings(CLEAN, quick=True)] for seed in range(TURNS)]
+    assert sorted(chain(*looks)) == names
+    assert max(map(len, looks)) == 3
 
 
 def test_every_check_names_its_invariants() -> None:
