@@ -57,8 +57,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a fault where it says it acts, until it is seen inside and outside; nothing: of each seed one checkpoint and "
-        "every third check",
+        help="a fault where it says it acts, until it is seen inside and outside; nothing: of each seed one checkpoint,"
+        " and every third check",
     )
     parser.add_argument("--seed", type=int, default=0, help="of every workload (default: 0)")
     parser.add_argument(
