@@ -28,6 +28,7 @@ class Divergence:
     """A release, or a pattern of releases as ``0.5.*``."""
     job: str
     check: str
+    """A check, or a pattern of checks."""
     reason: str
     link: str
     """The report, or the page that tells what was seen."""
@@ -38,8 +39,8 @@ class Divergence:
     """
 
     def is_of(self, target: Target, job: str, verdict: Verdict) -> bool:
-        here = (self.target, self.job, self.check) == (target.name, job, verdict.check)
-        return here and fnmatchcase(target.version, self.version)
+        here = (self.target, self.job) == (target.name, job)
+        return here and fnmatchcase(verdict.check, self.check) and fnmatchcase(target.version, self.version)
 
     def covers(self, verdict: Verdict) -> bool:
         wrong = {one["request"] for one in verdict.evidence.get("wrong", ())}

@@ -32,9 +32,10 @@ def judged(
     version: str = "0.32.0",
     job: str = "hostile",
     request: str = "a bomb",
+    check: str = "answers",
 ) -> Filed:
     path = directory / "known.toml"
-    path.write_text(LINE)
+    path.write_text(LINE.replace('"answers"', f'"{check}"'))
     target = find_target("vllm")
     target.version = version
     wrong = [{"request": request}] if status == "fail" else []
@@ -53,6 +54,11 @@ def test_a_known_failure_is_shown_and_does_not_count(tmp_path: Path) -> None:
 def test_a_pattern_excuses_all_requests_that_it_fits(tmp_path: Path) -> None:
     assert judged(tmp_path, "fail", request="messages is null").known
     assert judged(tmp_path, "fail", request="messages left out").known is None
+
+
+def test_a_pattern_stands_for_all_checks_that_it_fits(tmp_path: Path) -> None:
+    assert judged(tmp_path, "fail", check="ans*").known
+    assert judged(tmp_path, "fail", check="ans").known is None
 
 
 def test_after_its_last_day_it_counts_again_and_says_why(tmp_path: Path) -> None:
