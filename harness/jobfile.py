@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.jobs.base import Job
 from harness.jobs.declared import declared_job
 from harness.launch.place import PLACES, Place
 from harness.session import Wishes
@@ -38,19 +39,44 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def read_wishes(named: Sequence[str], given: Mapping[str, Any]) -> Wishes:
-    """Wishes from the command line's jobs, at most one of them a job file, and its options."""
+    """Wishes from the command line's jobs, some of them job files, and its options. A job of a file that is named
+    beside it is the only one of the file that is run.
+    """
     files = [name for name in named if name.endswith(".toml")]
-    if len(files) > 1:
-        raise UsageError(f"job files: one at a time, not {len(files)} ({', '.join(files)})")
-    values = read_file(Path(files[0])) if files else {}
+    values = together({name: read_file(Path(name)) for name in files})
     if jobs := [name for name in named if name not in files]:
-        values["jobs"] = jobs
+        filed = values.get("jobs", [job.name for job in values.get("declared", [])])
+        values["jobs"] = jobs if set(jobs) & set(filed) else [*jobs, *filed]
     known = {field.name for field in fields(Wishes)}
     options = {name: value for name, value in given.items() if name in known}
     if "toggles" in values:
         options["toggles"] = [*values["toggles"], *options.get("toggles", [])]
     options["place"] = Place(**values.pop("place", {}) | {name: given[name] for name in PLACES if name in given})
     return Wishes(**{**values, **options})
+
+
+def together(files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """All jobs of several files, for one run: whatever else a file says, each of them must say."""
+    if len(files) <= 1:
+        return next(iter(files.values()), {})
+    jobs: list[str] = []
+    declared: list[type[Job]] = []
+    rest: dict[str, dict[str, Any]] = {}
+    for path, values in files.items():
+        own = values.pop("declared", [])
+        named = values.pop("jobs", [job.name for job in own])
+        if not named:
+            raise UsageError(f"{path} names no job: run it by itself")
+        if twice := {job.name for job in declared} & {job.name for job in own}:
+            raise UsageError(f"{path}: another file declares {', '.join(sorted(twice))}, too: run it by itself")
+        jobs += [name for name in named if name not in jobs]
+        declared += own
+        rest[path] = values
+    (first, values), *others = rest.items()
+    for path, other in others:
+        if unlike := [name for name in KINDS if values.get(name) != other.get(name)]:
+            raise UsageError(f"{path} and {first} differ in {', '.join(unlike)}: run them one at a time")
+    return {**values, "jobs": jobs, "declared": declared}
 
 
 def read_file(path: Path) -> dict[str, Any]:

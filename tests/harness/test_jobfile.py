@@ -7,6 +7,7 @@ import pytest
 from harness.errors import UsageError
 from harness.jobfile import read_wishes
 
+ROOT = Path(__file__).parents[2]
 FILE = """
 jobs = ["token-drift"]
 samples = 5
@@ -34,6 +35,35 @@ def test_a_wrong_job_file_is_refused(tmp_path: Path, content: str, told: str) ->
     path.write_text(content)
     with pytest.raises(UsageError, match=told):
         read_wishes([str(path)], {})
+
+
+WARM, CHOICES = (str(ROOT / f"e2e/{name}.toml") for name in ("warm-cold", "choices"))
+
+
+def test_jobs_of_several_files_are_one_run() -> None:
+    wishes = read_wishes([WARM, CHOICES], {})
+    assert wishes.jobs == ["warm-cold", "choices"]
+    assert [job.name for job in wishes.declared] == ["warm-cold", "choices"]
+
+
+def test_jobs_are_run_beside_a_files_own_unless_they_are_of_it() -> None:
+    assert read_wishes([WARM, "hostile"], {}).jobs == ["hostile", "warm-cold"]
+    assert read_wishes([WARM, CHOICES, "choices"], {}).jobs == ["choices"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (FILE, r"other\.toml and .*warm-cold\.toml differ in toggles, samples: run them one at a time"),
+        ("samples = 3", r"other\.toml names no job: run it by itself"),
+        (Path(WARM).read_text(encoding="utf-8"), r"another file declares warm-cold, too"),
+    ],
+)
+def test_files_that_cannot_be_one_run_are_refused(tmp_path: Path, content: str, told: str) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=told):
+        read_wishes([WARM, str(other)], {})
 
 
 def test_a_missing_job_file_is_named() -> None:
