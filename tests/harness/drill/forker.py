@@ -23,6 +23,7 @@ from harness.cli import main
 def become(order: dict[str, Any]) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a script's `&`
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and this one under nohup
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
