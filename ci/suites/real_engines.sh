@@ -21,11 +21,12 @@ python_of(sys.argv[1], sys.argv[2], Path(sys.argv[3]), print)' "$1" "$2" "$engin
     "$engines/$1-$2/bin/python" ci/mend_torchvision.py
 }
 
-judge() {  # TARGET VERSION ARGUMENTS...
-    target=$1 python=$engines/$1-$2/bin/python
-    shift 2
+judge() {  # TARGET VERSION FURTHER-JOBS ARGUMENTS...
+    target=$1 python=$engines/$1-$2/bin/python further=$3
+    shift 3
     code=0
-    assay run token-drift differential hostile --target "$target" --python "$python" --samples 16 \
+    # shellcheck disable=SC2086
+    assay run $further token-drift differential hostile --target "$target" --python "$python" --samples 16 \
         --toggle dtype=float32 --startup-timeout 400 --request-timeout 180 --out "$out" "$@" || code=$?
     echo "real_engines: $target ended with $code"
     [ $code -eq 0 ] || failed="$failed $target"
@@ -38,13 +39,13 @@ making=$!
 make_environment sglang $sglang
 site=$("$engines/sglang-$sglang/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 cp -r ci/sgl_kernel "$site/"
-SGLANG_USE_CPU_ENGINE=1 CUDA_VISIBLE_DEVICES='' judge sglang $sglang \
+SGLANG_USE_CPU_ENGINE=1 CUDA_VISIBLE_DEVICES='' judge sglang $sglang token-in-token-out \
     --engine-arg=--device=cpu --engine-arg=--attention-backend=torch_native --engine-arg=--disable-overlap-schedule \
     --engine-arg=--mem-fraction-static=0.2 --engine-arg=--max-total-tokens=8192 --engine-arg=--skip-server-warmup
 
 wait $making || { tail -n 20 "$scratch/vllm.log"; echo "real_engines: vLLM was not installed"; exit 1; }
 making=
-VLLM_HOST_IP=127.0.0.1 VLLM_CPU_KVCACHE_SPACE=1 judge vllm $vllm \
+VLLM_HOST_IP=127.0.0.1 VLLM_CPU_KVCACHE_SPACE=1 judge vllm $vllm '' \
     --engine-arg=--max-model-len=2048 --engine-arg=--enforce-eager --engine-arg=--max-num-seqs=8 \
     '--engine-arg=--limit-mm-per-prompt={"image": 8}'
 [ -z "$failed" ] || { echo "real_engines: FAILED:$failed"; exit 1; }
