@@ -27,7 +27,9 @@ def as_json(path: Path = MATRIX) -> str:
 
 
 def _one_step(commands: list[str]) -> str:
-    return " && ".join(f"ci/setup.sh {command}" for command in commands)
+    """Shell that runs all of them, whichever fails, and fails at the end with the names of those that did."""
+    lines = [f'ci/setup.sh {command} || failed="$failed {command.split()[0]}"' for command in commands]
+    return "\n".join(["failed=", *lines, '[ -z "$failed" ] || { echo "FAILED:$failed"; exit 1; }'])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,16 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
     commit = _output(["git", "-C", str(root), "rev-parse", "HEAD"])
     status = _output(["git", "-C", str(root), "status", "--porcelain"])
     return {"commit": commit or "(no commit yet)", "dirty": bool(status)}
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """Eight hexadecimal digits: others as soon as one of the files, or of the source files in a folder, changes."""
+    digest = sha256()
+    for path in paths:
+        files = [file for file in path.rglob("*") if file.suffix in (".py", ".toml")] if path.is_dir() else [path]
+        for file in sorted(files):
+            digest.update(f"{file.relative_to(path)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:8]
 
 
 def _output(command: list[str]) -> str | None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from harness.faults.findings import CLEAN, Done, Finding, Journal
 from harness.faults.forking import Ended, run_forked
 from harness.faults.matrix import OUTSIDE, Matrix, is_own, markdown, page
 from harness.faults.suites import Suite, make_suites
+from harness.surroundings import digest_of
 from harness.verdict import FAILED, PASSED
 from reference_engine.errors import ConfigError
 from reference_engine.faults import FAULTS, find_fault, read_reports
@@ -56,7 +58,10 @@ def run(wishes: Wishes, say: Say) -> int:
     """Raises :class:`UsageError` for a fault, family or checkpoint that is not known."""
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
-    journal = Journal(wishes.out / "findings.jsonl")
+    choose(wishes)
+    journal = Journal(wishes.out / f"findings-{state_of(wishes)}.jsonl")
+    if others := [path for path in wishes.out.glob("findings*.jsonl") if path != journal.path]:
+        say(f"{len(others)} earlier run(s) in {wishes.out} are left aside: of other code or options than these")
     try:
         find_models(wishes.models)
     except KeyError as error:
@@ -64,11 +69,22 @@ def run(wishes: Wishes, say: Say) -> int:
     if wishes.clean:
         seeds = range(wishes.seed, wishes.seed + wishes.clean)
         run_clean(seeds, wishes.suites, wishes.models, wishes.workers, journal, say, quick=wishes.quick)
-    elif jobs := _jobs(wishes, journal):
+    else:
+        jobs, asked = _jobs(wishes, journal)
         suites = make_suites(wishes.models or _checkpoints(wishes))
-        say(f"{len(jobs)} jobs, seed {wishes.seed}")
+        say(f"{len(jobs)} jobs, seed {wishes.seed}; {asked - len(jobs)} were done before")
         _run_all(jobs, {name: suites[name] for name in wishes.suites}, journal, wishes, say)
     return conclude(wishes, journal, say)
+
+
+def state_of(wishes: Wishes) -> str:
+    """Of all that findings depend on, so that nothing is taken for done after a change of code or options."""
+    own = {fault.partition(":")[0] for fault in wishes.faults if ":" in fault}
+    packages = ("harness", "reference_engine", "property_tests")
+    sources = [Path(str(spec.origin)) for spec in map(find_spec, [*packages, *sorted(own)]) if spec is not None]
+    folders = [path.parent if path.name == "__init__.py" else path for path in sources]
+    options = "-".join([*wishes.models, *(["quick"] if wishes.quick else [])])
+    return "-".join(filter(None, [digest_of(folders), options]))
 
 
 def _checkpoints(wishes: Wishes) -> tuple[str, ...]:
@@ -79,11 +95,11 @@ def _checkpoints(wishes: Wishes) -> tuple[str, ...]:
     return tuple(model.name for model in MODELS if model.name in {*needed, MODELS[0].name})
 
 
-def _jobs(wishes: Wishes, journal: Journal) -> list[Job]:
-    """Those that are not done yet."""
+def _jobs(wishes: Wishes, journal: Journal) -> tuple[list[Job], int]:
+    """Those that are not done yet, and how many there are in all."""
     done = {(one.fault, one.suite, one.seed) for one in journal.read()[1]}
     jobs = [Job(fault, suite, wishes.seed) for fault in choose(wishes) for suite in wishes.suites]
-    return [job for job in jobs if (job.fault, job.suite, job.seed) not in done]
+    return [job for job in jobs if (job.fault, job.suite, job.seed) not in done], len(jobs)
 
 
 def choose(wishes: Wishes) -> list[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -25,7 +26,24 @@ def test_every_entry_becomes_one_job_that_sets_itself_up(matrix: ModuleType) -> 
     assert {job["vendor"] for job in jobs} == {"none", "nvidia", "amd"}
     assert len({job["name"] for job in jobs}) == len(jobs) <= 256
     for job in jobs:
-        assert all(command.startswith("ci/setup.sh ") for command in job["commands"].split(" && "))
+        assert all(line.startswith("ci/setup.sh ") for line in job["commands"].splitlines()[1:-1])
+
+
+def test_a_suite_that_fails_hides_no_later_one(matrix: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "matrix.toml").write_text(
+        '[[entry]]\nname = "x"\nvendor = "none"\nrunner = "y"\ntorch = ""\nverified = "never"\n'
+        'commands = ["false", "echo second", "sh -c \'exit 3\'"]\n'
+    )
+    (tmp_path / "ci").mkdir()
+    setup = tmp_path / "ci/setup.sh"
+    setup.write_text('#!/bin/sh\nexec "$@"\n')
+    setup.chmod(0o755)
+    [job] = json.loads(matrix.as_json(tmp_path / "matrix.toml"))["include"]
+    done = subprocess.run(
+        ["bash", "-e", "-c", job["commands"]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == "second\nFAILED: false sh\n"
 
 
 def test_scripts_that_the_matrix_names_exist(matrix: ModuleType) -> None:

@@ -68,6 +68,14 @@ def test_what_does_not_fit_into_the_time_is_left_out_and_told(copy: Path) -> Non
     assert "left out for want of time: kernels main_job properties slow real_engines\n" in told
 
 
+def test_the_first_stages_may_not_be_left_out(copy: Path) -> None:
+    write(copy / "bin/pytest", "sleep 40")
+    code, told = run(copy, seconds=2)
+    assert code == 1
+    assert "=== static: NOT RUN" in told
+    assert told.endswith("FAILED: tests or static, which did not come to their end\n")
+
+
 def test_no_test_is_begun_when_other_engines_are_due(copy: Path) -> None:
     write(copy / "ci/suites/slow.sh", 'echo "ends in $((TESTS_END - $(date +%s)))"')
     write(copy / "ci/suites/real_engines.sh", 'echo "engines: ${TESTS_END:-no end}"')

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.faults.findings import CLEAN, Done, Finding, Journal
 from harness.faults.forking import run_forked
 from harness.faults.matrix import Matrix, markdown, page
-from harness.faults.run import Wishes, choose
+from harness.faults.run import Wishes, choose, state_of
 from reference_engine.faults import FAULTS, read_reports
 
 SEEN = Finding("F1-01", "differential", "alone = oracle", "random-idefics3", (2, 11), True, "other | rows", 1.5)
@@ -81,6 +81,24 @@ def test_a_job_that_broke_off_is_not_done(tmp_path: Path) -> None:
     done = Done("F1-01", "differential", 3.0)
     journal.add([done])
     assert journal.read() == ([SEEN], [done])
+
+
+def test_a_change_of_code_or_options_leaves_what_was_found_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = tmp_path / "a_fault_of_mine.py"
+    mine.write_text("ONE = 1\n", encoding="utf-8")
+    wishes = Wishes(faults=("a_fault_of_mine:ONE",))
+    states = [
+        state_of(wishes),
+        state_of(replace(wishes, quick=True)),
+        state_of(replace(wishes, models=("random-qwen2",))),
+    ]
+    mine.write_text("ONE = 2\n", encoding="utf-8")
+    states.append(state_of(wishes))
+    assert len(set(states)) == 4
+    assert state_of(replace(wishes, seed=5, out=tmp_path)) == states[-1]
 
 
 def test_what_callers_cannot_see_is_counted_apart_and_says_why() -> None:
