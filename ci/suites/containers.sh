@@ -1,8 +1,8 @@
 #!/bin/sh
 # Servers in real containers: a Docker daemon of its own on a socket of its own, an image made from local files (no
 # registry is asked), the reference engine served from it, and every way in which a container can fail to start or end.
-# Needs root on Debian or Ubuntu (it installs docker.io, 62 MB, if there is no dockerd); with CONTAINERS_DOCKER_HOST=URL it
-# uses that daemon instead. Nothing is left behind: containers, image, daemon and its folder go.
+# As root on Debian or Ubuntu it brings up a daemon of its own (and installs docker.io, 62 MB, if there is no dockerd); as
+# somebody else, or with CONTAINERS_DOCKER_HOST=URL, it uses the daemon that is there. Nothing is left behind: containers, image, daemon and its folder go.
 set -eu
 cd "$(dirname -- "$0")/../.."
 work=$(mktemp -d /tmp/assay-containers.XXXXXX)
@@ -34,8 +34,8 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
+[ -n "$host" ] || [ "$(id -u)" = 0 ] || host=${DOCKER_HOST:-unix:///var/run/docker.sock}
 if [ -z "$host" ]; then
-    [ "$(id -u)" = 0 ] || { echo "containers: needs root for a daemon of its own; or set CONTAINERS_DOCKER_HOST"; exit 2; }
     if ! command -v dockerd >/dev/null; then
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io >"$work/apt.log" 2>&1 ||
