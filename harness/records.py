@@ -22,6 +22,7 @@ from typing import Any
 from PIL import Image
 
 from harness.errors import RecordError, UsageError
+from harness.json_lines import read_lines
 from harness.observation import Observation, Picture, Prompt
 from harness.verdict import Filed
 
@@ -116,9 +117,9 @@ class Recorder:
     def _put_in_place(self, code: int) -> None:
         record = {"schema_version": SCHEMA_VERSION, "run": self.run, "complete": True, "exit_code": code}
         waiting = self.path.with_suffix(".json.tmp")
-        with waiting.open("w", encoding="utf-8") as file:
-            lines = self.partial.read_text(encoding="utf-8").splitlines()
-            file.write(json.dumps(record)[:-1] + ', "events": [\n' + ",\n".join(lines) + "\n]}\n")
+        with waiting.open("wb") as file:
+            events = b",\n".join(read_lines(self.partial))
+            file.write(json.dumps(record)[:-1].encode() + b', "events": [\n' + events + b"\n]}\n")
             file.flush()
             os.fsync(file.fileno())
         waiting.replace(self.path)
@@ -128,9 +129,8 @@ def load_record(path: Path) -> dict[str, Any]:
     """A finished record, or what a run that broke off left. Raises :class:`UsageError` for anything else."""
     if not path.is_file():
         raise UsageError(f"no record at {path}")
-    text = path.read_text(encoding="utf-8")
     try:
-        record = json.loads(text) if path.suffix == ".json" else _from_lines(path, text.splitlines())
+        record = json.loads(path.read_bytes()) if path.suffix == ".json" else _from_lines(path, read_lines(path))
     except ValueError as error:
         raise UsageError(f"{path} is not a run record: {error}") from error
     if not isinstance(record, dict) or "events" not in record:
@@ -140,7 +140,7 @@ def load_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _from_lines(path: Path, lines: Iterable[str]) -> dict[str, Any]:
+def _from_lines(path: Path, lines: Iterable[bytes]) -> dict[str, Any]:
     events = []
     for line in lines:
         try:

@@ -59,7 +59,7 @@ def evaluate(url: str, folder: Path) -> Path:
 def check_likelihoods(samples: Path, url: str) -> None:
     """Each against the engine's own numbers for prompt and continuation."""
     checked = 0
-    for line in samples.read_text().splitlines():
+    for line in samples.read_bytes().splitlines():
         sample = json.loads(line)
         for asked, [[found, _]] in zip(sample["arguments"].values(), sample["resps"], strict=True):
             context, continuation = asked["arg_0"], asked["arg_1"]
@@ -85,7 +85,7 @@ def main(url: str, folder: str) -> None:
     [samples] = out.rglob("samples_sentinel_choice*.jsonl")
     check_likelihoods(samples, url)
     [samples] = out.rglob("samples_sentinel_generate*.jsonl")
-    assert len(samples.read_text().splitlines()) == len(DOCUMENTS)
+    assert len(samples.read_bytes().splitlines()) == len(DOCUMENTS)
 
 
 if __name__ == "__main__":

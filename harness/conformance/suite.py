@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import JobError
+from harness.json_lines import read_lines
 
 OUTCOMES = ("pass", "fail", "expected_failure", "unexpected_pass", "unsupported")
 FINISHED = (" PASSED", " FAILED", " SKIPPED", " XFAIL", " XPASS", " ERROR")
@@ -50,7 +51,7 @@ def judge(seat: Seat, profile: str, finished: Callable[[], None]) -> Judgement:
     with tempfile.TemporaryDirectory(prefix="assay-conformance-") as place:
         outcomes = Path(place) / "outcomes.jsonl"
         said = _run_suite(_command(seat, profile, outcomes), place, finished)
-        lines = [json.loads(line) for line in outcomes.read_text().splitlines()] if outcomes.exists() else []
+        lines = [json.loads(line) for line in read_lines(outcomes)] if outcomes.exists() else []
     if len(lines) < 2:
         raise JobError(f"the properties did not run on {seat.name}:\n" + "\n".join(said.lines[-LAST_LINES:]))
     first, *rest = lines

@@ -13,6 +13,7 @@ from harness.checks.performance import CPU_TIME, Compared, Metric
 from harness.error_rates.slowed import SlowedTarget
 from harness.jobs import JobContext
 from harness.jobs.performance import CACHES, Effort, Performance
+from harness.json_lines import read_lines
 from harness.load.comparison import Pairs, compare
 from harness.load.rounds import run_round
 from harness.progress import Progress
@@ -82,7 +83,7 @@ def _record_launch(
 def read_pairs(file: Path) -> dict[int, Pairs]:
     """By launch, in the order in which they were played."""
     found: dict[int, Pairs] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in read_lines(file):
         pair = Pair(**json.loads(line))
         pairs = found.setdefault(pair.launch, Pairs())
         pairs.first.append(pair.baseline)

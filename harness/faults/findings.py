@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.faults.forking import OutOfTime
+from harness.json_lines import read_lines
 from reference_engine.faults import find_fault
 
 Bench = TypeVar("Bench")
@@ -75,7 +76,7 @@ class Journal:
         """Findings of finished jobs, and those jobs."""
         found: list[Finding] = []
         done: list[Done] = []
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
+        for line in read_lines(self.path) if self.path.exists() else ():
             entry = json.loads(line)
             if entry.pop("kind") == "done":
                 done.append(Done(**entry))

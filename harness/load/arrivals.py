@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UsageError
+from harness.json_lines import read_lines
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def read_trace(path: Path) -> list[Recorded]:
     """JSON lines such as ``{"at": 0.5, "prompt_tokens": 80, "output_tokens": 16, "images": [[365, 211]]}``, by time."""
     if not path.is_file():
         raise UsageError(f"no trace at {path}")
-    found = [_recorded(f"{path}:{n}", line) for n, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
+    found = [_recorded(f"{path}:{n}", line) for n, line in enumerate(read_lines(path), 1) if line.strip()]
     if not found:
         raise UsageError(f"{path} holds no request")
     if any(later.at < earlier.at for earlier, later in pairwise(found)):
@@ -104,7 +105,7 @@ def read_trace(path: Path) -> list[Recorded]:
     return found
 
 
-def _recorded(where: str, line: str) -> Recorded:
+def _recorded(where: str, line: bytes) -> Recorded:
     try:
         told: dict[str, Any] = json.loads(line)
         images = tuple((int(width), int(height)) for width, height in told.get("images", ()))

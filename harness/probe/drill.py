@@ -17,6 +17,7 @@ from typing import Any
 from harness.differential.models import find_models
 from harness.errors import JobError
 from harness.faults.served import served
+from harness.json_lines import read_lines
 from harness.markdown import table_row
 from harness.probe.run import Wishes, probe
 from harness.progress import Silent
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read(lines: Path) -> Iterator[dict[str, Any]]:
     if lines.exists():
-        yield from map(json.loads, lines.read_text().splitlines())
+        yield from map(json.loads, read_lines(lines))
 
 
 def _drill(fault: str, model: str, timeout: float) -> dict[str, Any]:

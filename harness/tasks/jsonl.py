@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from harness.errors import UsageError
+from harness.json_lines import read_lines
 from harness.tasks.base import Sample
 from harness.tasks.scoring import find_scorer
 
@@ -32,7 +33,7 @@ class JsonlTask:
 
     def samples(self, count: int | None, seed: int) -> list[Sample]:
         """All lines in their order; for a count, so many of them, drawn with the seed."""
-        lines = list(enumerate(self._path.read_text(encoding="utf-8").splitlines(), 1))
+        lines = list(enumerate(read_lines(self._path), 1))
         filled = [(number, line) for number, line in lines if line.strip()]
         if count is not None and count < len(filled):
             filled = sorted(random.Random(seed).sample(filled, count))
@@ -44,7 +45,7 @@ class JsonlTask:
             raise UsageError(f"task: {self._path}: id {twice!r} is there twice")
         return samples
 
-    def _sample(self, number: int, line: str) -> Sample:
+    def _sample(self, number: int, line: bytes) -> Sample:
         try:
             fields = json.loads(line)
             if not isinstance(fields, dict):

@@ -36,6 +36,21 @@ def test_what_was_written_before_a_crash_can_be_read(tmp_path: Path) -> None:
     recorder.__exit__()
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+def test_what_text_calls_a_line_end_is_no_end_of_an_event(tmp_path: Path, character: str) -> None:
+    with Recorder(tmp_path) as recorder:
+        recorder.event("answer", text=f"1{character}2")
+        before = load_record(recorder.partial)["events"]
+        assert [event["text"] for event in before] == [f"1{character}2"]
+        assert load_record(recorder.finish(0))["events"][:-1] == before
+
+
+def test_a_character_that_a_crash_cut_short_costs_its_own_event_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run.partial.jsonl"
+    path.write_bytes('{"event": "run"}\n{"event": "answer", "text": "é'.encode()[:-1])
+    assert load_record(path)["events"] == [{"event": "run"}]
+
+
 def test_pictures_are_kept_small_and_once(tmp_path: Path) -> None:
     picture = Picture.of(solid(3, 20, 20))
     prompt = Prompt("a", (1, 2), (picture, picture), "read", "33")

@@ -101,6 +101,13 @@ def test_a_change_of_code_or_options_leaves_what_was_found_aside(
     assert state_of(replace(wishes, seed=5, out=tmp_path)) == states[-1]
 
 
+def test_a_finding_may_quote_what_text_calls_a_line_end(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "findings.jsonl")
+    quoting = replace(SEEN, message="the answer was 1\u20282\x853")
+    journal.add([quoting, Done(SEEN.fault, SEEN.suite, 3.0)])
+    assert journal.read()[0] == [quoting]
+
+
 def test_what_callers_cannot_see_is_counted_apart_and_says_why() -> None:
     hidden = replace(SEEN, fault="F1-08", red=False)
     visible = [replace(SEEN, suite="e2e"), replace(SEEN, fault="F4-07", suite="e2e", red=False)]

@@ -30,6 +30,20 @@ def test_a_line_becomes_a_sample(tmp_path: Path) -> None:
     assert (second.name, len(second.images)) == ("mine-0003", 0)
 
 
+def test_a_question_may_hold_what_text_calls_a_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(json.dumps({"question": "one\u2028two\x85", "answer": "7"}, ensure_ascii=False).encode() + b"\r\n")
+    [sample] = JsonlTask(path).samples(None, 0)
+    assert sample.question == "one\u2028two\x85"
+
+
+def test_what_is_not_utf8_is_refused_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes('{"question": "é", "answer": "7"}'.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"mine\.jsonl:1: .*utf-8"):
+        JsonlTask(path).samples(None, 0)
+
+
 def test_a_count_draws_the_same_lines_for_the_same_seed(tmp_path: Path) -> None:
     path = write(tmp_path, *[LINE | {"id": str(i)} for i in range(20)])
     names = [[sample.name for sample in JsonlTask(path).samples(5, seed)] for seed in (1, 1, 2)]
