@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import httpx2
 
+from harness.event_stream import EventStream
 from harness.launch.server import Server
 from harness.observation import Observation, Prompt
 from harness.targets.base import Call, Target
@@ -132,7 +133,7 @@ ask_scored = asking(lambda target, prompt: target.with_scores(whole(target, prom
 async def ask_streamed(client: httpx2.AsyncClient, server: Server, prompt: Prompt) -> Observation:
     """The answer that a stream's events add up to."""
     call = server.target.call(prompt, evidence=True, stream=True)
-    events: list[Any] = []
+    stream, events = EventStream(), list[Any]()
     try:
         async with (
             deadline(server, f"streaming request {prompt.name}"),
@@ -141,9 +142,9 @@ async def ask_streamed(client: httpx2.AsyncClient, server: Server, prompt: Promp
             if answer.status_code != 200:
                 await answer.aread()
                 return server.target.read(prompt, server.setting, answer.status_code, _body(answer))
-            async for line in answer.aiter_lines():
-                if line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
-                    events.append(json.loads(data))
+            async for piece in answer.aiter_bytes():
+                events += map(json.loads, stream.take(piece))
+            events += map(json.loads, stream.end())
     except ValueError as error:
         return Observation(prompt.name, server.setting, 200, error=f"an event of the stream is not JSON: {error}")
     return server.target.read_stream(prompt, server.setting, events)

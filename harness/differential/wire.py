@@ -17,6 +17,7 @@ from PIL import Image
 
 from harness.differential.cases import Case
 from harness.differential.seen import Choice, Seen
+from harness.event_stream import data_in
 from harness.metrics import totals
 from harness.observation import Picture, png_uri, words_of_error
 from harness.targets.base import Tensor
@@ -68,14 +69,11 @@ class Wire:
 
     def stream(self, case: Case) -> Seen:
         """The last event of each choice; in ``streamed_text`` and ``streamed_ids`` the one before it."""
-        events: list[Any] = []
         try:
             with self._client.stream("POST", "/generate", json=body_of(case) | {"stream": True}) as answer:
                 if answer.status_code != 200:
                     return _seen(answer.status_code, json.loads(answer.read()))
-                for line in answer.iter_lines():
-                    if line.startswith("data: ") and line != "data: [DONE]":
-                        events.append(json.loads(line[6:]))
+                events = [json.loads(data) for data in data_in(answer.iter_bytes())]
         except (httpx2.HTTPError, ValueError) as error:
             return Seen(0, f"{type(error).__name__}: {error}")
         return _of_events(events)

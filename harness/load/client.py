@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from harness.event_stream import data_of
 from harness.load.timing import Timing
 from harness.observation import Prompt
 from harness.targets.base import StreamEvent, Target
@@ -108,7 +109,7 @@ class Client:
             if answer.status != 200:
                 raise Refused(f"HTTP {answer.status}: {(await answer.text(errors='replace'))[:ERROR_CHARACTERS]}")
             async for line in answer.content:
-                if not line.startswith(b"data:") or (data := line[5:].strip()) == b"[DONE]":
+                if (data := data_of(line)) is None:
                     continue
                 now = time.perf_counter()
                 event = json.loads(data)

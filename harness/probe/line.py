@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from harness.errors import UsageError
+from harness.event_stream import data_in
 
 TOGETHER = 8
 """Requests in flight at once, at most."""
@@ -129,18 +130,16 @@ def _read(answer: httpx2.Response, end: float) -> Answer:
             raise httpx2.ReadTimeout("the answer goes on and on")
         if len(raw) > MOST_BYTES:
             return Answer(0, f"an answer of more than {MOST_BYTES >> 20} MiB")
-    text = raw.decode("utf-8", "replace")
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
-        events = list(_events(text.splitlines()))
-        return Answer(answer.status_code, "", events)
+        return Answer(answer.status_code, "", list(_events(data_in([bytes(raw)]))))
+    text = raw.decode("utf-8", "replace")
     body: Any = text
     with suppress(ValueError):
         body = json.loads(text)
     return Answer(answer.status_code, body)
 
 
-def _events(lines: Iterable[str]) -> Iterable[Any]:
-    for line in lines:
-        if line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
-            with suppress(ValueError):
-                yield json.loads(data)
+def _events(found: Iterable[bytes]) -> Iterable[Any]:
+    for data in found:
+        with suppress(ValueError):
+            yield json.loads(data.decode("utf-8", "replace"))
