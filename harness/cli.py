@@ -108,6 +108,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, metavar="N", help="requests a job sends to each setting")
     parser.add_argument("--accuracy-floor", type=float, metavar="SHARE", help="least share of right answers, 0 to 1")
+    parser.add_argument(
+        "--plant", metavar="FAULT", help="plant a fault of the catalogue, such as F1-01: the run must go red"
+    )
     _add_wishes(parser)
     parser.set_defaults(command=_run)
 
@@ -134,9 +137,6 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of every workload (default: 0)")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", dest="directory", help="where records go (default: assay-runs)"
-    )
-    parser.add_argument(
-        "--plant", metavar="FAULT", help="plant a fault of the catalogue, such as F1-01: the run must go red"
     )
     parser.add_argument(
         "--toggle",

@@ -89,7 +89,10 @@ class VitBatchingDrill(Job):
         for verdict in inner:
             context.file(self.name, verdict, drill=True)
         expected = {ROWS: "row counts", PAIRED: "accuracy"}
-        context.file(self.name, planted_fault_caught(FAULT, inner, expected, source=FAULT_SOURCE))
+        several = any(len(item.spans) > 1 for seen in alone for item in seen.items)
+        exercised = None if several else "no picture has several spans, so the fault could not act"
+        judged = planted_fault_caught(FAULT, inner, expected, source=FAULT_SOURCE, exercised=exercised)
+        context.file(self.name, judged)
 
 
 def make_prompts(context: JobContext, job: str, count: int) -> list[Prompt]:

@@ -56,7 +56,11 @@ class SGLangTarget(GenerateTarget):
         flags, env = self.spell(launch.toggles)
         listen = ("--host", launch.host, "--port", str(launch.port or free_port(launch.host)))
         serve = (launch.python, "-m", "sglang.launch_server", "--model-path", launch.model, *listen)
-        return LaunchLine((*serve, "--enable-multimodal", *flags, *launch.engine_args), env)
+        told = (
+            "--enable-multimodal",
+            "--enable-metrics",
+        )  # without the second one there is no /metrics to read ``held`` on
+        return LaunchLine((*serve, *told, *flags, *launch.engine_args), env)
 
     def ready_url(self, log: str) -> str | None:
         """Its address is told before it is ready, and /health answers only then."""

@@ -63,6 +63,13 @@ def test_a_run_prints_verdicts_and_leaves_a_record_and_a_page(checkpoint: Path, 
     assert [launch["toggles"] for launch in launches] == [{"avoid_retokenize": "off"}, {"avoid_retokenize": "on"}]
 
 
+@pytest.mark.parametrize("command", ["load", "ab"])
+def test_a_command_without_jobs_that_take_a_fault_offers_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--plant", "F1-01"])
+    assert "--plant" not in capsys.readouterr().err.partition("error:")[0]
+
+
 def test_json_and_quiet_leave_only_json(checkpoint: Path, tmp_path: Path) -> None:
     done = assay(
         checkpoint, tmp_path / "runs", "vit-batching", "--samples", "8", "--plant", "F1-01", "--json", "--quiet"

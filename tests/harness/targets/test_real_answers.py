@@ -105,8 +105,8 @@ def test_launch_lines_end_with_the_callers_own_words() -> None:
     line = find_target("sglang").launch_line(launch)
     assert line.argv[1:] == (
         "-m", "sglang.launch_server", "--model-path", "m", "--host", "127.0.0.1", "--port", "7",
-        "--enable-multimodal", "--disable-radix-cache", "--chunked-prefill-size", "64", "--dtype", "float32",
-        "--seed=1",
+        "--enable-multimodal", "--enable-metrics", "--disable-radix-cache", "--chunked-prefill-size", "64",
+        "--dtype", "float32", "--seed=1",
     )  # fmt: skip
 
 
