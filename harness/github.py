@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.markdown import table_row
-from harness.progress import MARKS
+from harness.progress import mark
 from harness.verdict import Filed
 
 MOST_BYTES = 2**20
@@ -20,9 +20,9 @@ def error_line(title: str, message: str) -> str:
 
 
 def error_lines(filed: Iterable[Filed]) -> Iterator[str]:
-    """One line for each check that failed; those inside a drill were meant to."""
+    """One line for each failure that counts."""
     for one in filed:
-        if one.verdict.status == "fail" and not one.drill:
+        if one.red:
             yield error_line(f"{one.job}: {one.verdict.check}", one.verdict.message)
 
 
@@ -30,8 +30,8 @@ def summary(filed: Iterable[Filed]) -> str:
     """The verdicts as a Markdown table."""
     rows = ["| job | verdict | check | reading |", "|---|---|---|---|"]
     for one in filed:
-        sign, words, _ = MARKS[one.verdict.status]
-        cells = (one.job, f"{sign} {words}{' (drill)' if one.drill else ''}", one.verdict.check, one.verdict.message)
+        sign, words, _ = mark(one)
+        cells = (one.job, f"{sign} {words}{' (drill)' if one.drill else ''}", one.verdict.check, one.message)
         rows.append(table_row(cells))
     return "\n".join(rows) + "\n"
 

@@ -94,13 +94,18 @@ class LiveBars(PlainLines):
 
 
 def verdict_line(filed: Filed) -> str:
+    sign, words, colour = mark(filed)
+    return f"  [{colour}]{sign} {words}[/]  {escaped(filed.verdict.check)}: {escaped(filed.message)}"
+
+
+def mark(filed: Filed) -> tuple[str, str, str]:
+    """Sign, words and colour of a verdict in its place: a failure that does not count is called so."""
     sign, words, colour = MARKS[filed.verdict.status]
-    if filed.drill:
-        words, colour = f"{words.lower()}, as the drill wants" if filed.verdict.status == "fail" else words, "dim"
     if filed.known:
-        words, colour = "known failure", "dim"
-    known = f" [{filed.known}]" if filed.known else ""
-    return f"  [{colour}]{sign} {words}[/]  {escaped(filed.verdict.check)}: {escaped(filed.verdict.message + known)}"
+        return sign, "known failure", "dim"
+    if filed.drill:
+        return sign, "red, as wanted" if filed.verdict.status == "fail" else words, "dim"
+    return sign, words, colour
 
 
 def escaped(text: str) -> str:

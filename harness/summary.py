@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from harness.progress import MARKS, escaped
+from harness.progress import MARKS, escaped, mark
 from harness.session import Outcome
 from harness.verdict import CANNOT_TELL, FAILED, NOT_DONE, PASSED, Filed, Status
 
@@ -44,13 +44,8 @@ def print_summary(console: Console, outcome: Outcome) -> None:
 
 
 def _row(filed: Filed) -> tuple[str, str, str]:
-    sign, words, colour = MARKS[filed.verdict.status]
-    if filed.drill:
-        colour, words = ("dim", "red, as wanted") if filed.verdict.status == "fail" else ("dim", words)
-    if filed.known:
-        colour, words = "dim", "known failure"
-    message = filed.verdict.message + (f" [{filed.known}]" if filed.known else "")
-    return f"[{colour}]{sign} {words}[/]", escaped(filed.verdict.check), f"[dim]{escaped(message)}[/]"
+    sign, words, colour = mark(filed)
+    return f"[{colour}]{sign} {words}[/]", escaped(filed.verdict.check), f"[dim]{escaped(filed.message)}[/]"
 
 
 def counts(filed: list[Filed]) -> str:

@@ -41,6 +41,16 @@ class Filed:
     def counts(self) -> bool:
         return not self.drill and self.known is None
 
+    @property
+    def red(self) -> bool:
+        """Whether it fails the run."""
+        return self.counts and self.verdict.status == "fail"
+
+    @property
+    def message(self) -> str:
+        """The verdict's, and why it does not count."""
+        return self.verdict.message + (f" [{self.known}]" if self.known else "")
+
 
 def exit_code(filed: Iterable[Filed], *, incomplete: bool = False) -> int:
     """1 when a check failed; else 2 when the run broke off or tested nothing; else 3 when a check cannot tell; else 0.

@@ -58,7 +58,7 @@ class JobRunner:
         self.record("assay.exit_code", outcome.code)
         for filed in outcome.filed:
             if not filed.drill:
-                self.record(f"assay.{filed.verdict.status}", _line(filed))
+                self.record(f"assay.{'known_failure' if filed.known else filed.verdict.status}", _line(filed))
 
     def _measure_flakes(self, job: str | Path, wishes: dict[str, Any]) -> None:
         """A pass on retry clears nothing: it says how often the job fails."""
@@ -68,9 +68,9 @@ class JobRunner:
 
 
 def _line(filed: Filed) -> str:
-    return f"{filed.job}: {filed.verdict.check}: {filed.verdict.message}"
+    return f"{filed.job}: {filed.verdict.check}: {filed.message}"
 
 
 def _red(outcome: Outcome) -> str:
-    wrong = [_line(filed) for filed in outcome.filed if filed.verdict.status == "fail" and not filed.drill]
+    wrong = [_line(filed) for filed in outcome.filed if filed.red]
     return "\n".join([*wrong, f"page   {outcome.page}", f"record {outcome.record}"])

@@ -86,7 +86,7 @@ def headline(story: Story) -> tuple[str, str]:
         return "cannot_tell", f"{unsure} of {total} checks cannot tell"
     if idle := statuses.count("not_exercised"):
         return "not_exercised", f"{total - idle} of {total} checks passed; {idle} not exercised"
-    return "pass", f"All {total} checks passed"
+    return ("pass", f"All {total} checks passed") if total else ("not_exercised", "Nothing was exercised")
 
 
 def token_diffs(job: JobStory, story: Story) -> list[Diff]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.github import error_line, summary
+from harness.github import error_line, error_lines, summary
 from harness.pytest_plugin.choosing import shard
 from harness.verdict import Filed, Verdict
 
@@ -111,6 +111,35 @@ def test_a_job_that_fails_stays_failed_and_its_flake_rate_is_told(pytest_run: Py
     assert "Traceback" not in ran.output
 
 
+KNOWN = """
+[[divergence]]
+target = "stand-in"
+version = "*"
+job = "token-drift"
+check = "CHECK"
+requests = ["*"]
+reason = "it goes by way of text"
+link = "sglang#26555"
+expires = 9999-12-31
+"""
+
+
+@pytest.mark.parametrize(("check", "code"), [("*", 0), ("no token lost (on)", 1)])
+def test_a_known_failure_is_called_so_and_is_not_red(
+    pytest_run: PytestRun, checkpoint: Path, tmp_path: Path, check: str, code: int
+) -> None:
+    known = tmp_path / "known.toml"
+    known.write_text(KNOWN.replace("CHECK", check))
+    options = f"--assay-run=--target standin_target:StandinTarget --model {checkpoint} --known {known}"
+    ran = pytest_run("-k", "drift", options, flags={"on": ["--avoid-retokenize", "off"]}, github=True)
+    assert ran.code == code, ran.output
+    told = dict(ran.properties("test_drift"))
+    known_words = "[known of stand-in * until 9999-12-31: it goes by way of text (sglang#26555)]"
+    assert told["assay.known_failure"].endswith(known_words)
+    assert ("assay.fail" in told) == ("::error" in ran.output) == bool(code)
+    assert "no token lost (on)" not in ran.output
+
+
 def test_what_cannot_be_done_is_an_error_and_no_skip(pytest_run: PytestRun) -> None:
     ran = pytest_run("-k", "drift", flags={"*": ["--dies-at-start"]})
     assert ran.code == 1, ran.output
@@ -145,3 +174,14 @@ def test_words_for_github_keep_their_line() -> None:
     assert error_line("a: b, c", "50%\nlost") == "::error title=a%3A b%2C c::50%25%0Alost"
     verdict = Verdict("x | y", "fail", "<b>\nlost", 6, "s")
     assert summary([Filed("j", verdict)]).splitlines()[2] == "| j | ✗ FAIL | x \\| y | &lt;b> lost |"
+
+
+def test_github_is_told_of_failures_that_count() -> None:
+    verdict = Verdict("x", "fail", "lost", 6, "s")
+    filed = [Filed("j", verdict), Filed("j", verdict, drill=True), Filed("j", verdict, known="known of y")]
+    assert list(error_lines(filed)) == ["::error title=j%3A x::lost"]
+    assert [row.split(" | ")[1:] for row in summary(filed).splitlines()[2:]] == [
+        ["✗ FAIL", "x", "lost |"],
+        ["✗ red, as wanted (drill)", "x", "lost |"],
+        ["✗ known failure", "x", "lost [known of y] |"],
+    ]

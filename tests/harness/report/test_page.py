@@ -11,9 +11,10 @@ from harness.jobs import JobContext
 from harness.jobs.token_drift import TokenDrift
 from harness.jobs.vit_batching import VitBatching
 from harness.records import Recorder, load_record
-from harness.report.page import render, write_page
+from harness.report.page import headline, render, write_page
+from harness.report.story import tell
 from harness.session import Wishes, record_start, run_jobs
-from harness.verdict import Filed, Verdict, exit_code
+from harness.verdict import Filed, Status, Verdict, exit_code
 
 VOID = {"meta", "img", "br", "link", "input", "rect", "line", "circle"}
 Record = dict[str, Any]
@@ -77,6 +78,26 @@ def test_what_came_from_outside_is_escaped(tmp_path: Path) -> None:
         html = render(load_record(recorder.finish(1)))
     assert "<script" not in html
     assert outline(html).text.count(nasty) >= 8
+
+
+@pytest.mark.parametrize(
+    ("known", "others", "status", "words"),
+    [
+        ("known of x", [], "not_exercised", "Nothing was exercised"),
+        ("known of x", ["pass"], "pass", "All 1 checks passed"),
+        (None, [], "fail", "1 of 1 checks failed"),
+    ],
+)
+def test_the_headline_is_of_the_checks_that_count(
+    tmp_path: Path, known: str | None, others: list[Status], status: str, words: str
+) -> None:
+    filed = [Filed("j", Verdict("c", "fail", "m", 1, "s"), known=known)]
+    filed += [Filed("j", Verdict("d", other, "m", 1, "s")) for other in others]
+    with Recorder(tmp_path) as recorder:
+        for one in filed:
+            recorder.verdict(one)
+        record = load_record(recorder.finish(exit_code(filed)))
+    assert headline(tell(record)) == (status, words)
 
 
 def test_a_record_that_stops_after_its_first_line_has_a_page(tmp_path: Path) -> None:
