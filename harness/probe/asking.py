@@ -5,15 +5,17 @@ token ids by whatever way the server has for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 from harness.differential.seen import Choice, Seen
 from harness.observation import Picture
 from harness.probe.line import Answer
 
 Part = str | Picture
+P = ParamSpec("P")
 TOPS = 5
 """Likeliest tokens that are asked for in each place."""
 
@@ -80,6 +82,20 @@ class Reply(Seen):
         return self.told[0]
 
 
+def _legible(read: Callable[P, Reply]) -> Callable[P, Reply]:
+    """An answer of another form than it should have is a failure of the server's, and says what could not be read."""
+
+    @wraps(read)
+    def reading(*args: P.args, **kwargs: P.kwargs) -> Reply:
+        try:
+            return read(*args, **kwargs)
+        except (AttributeError, TypeError, LookupError, ValueError) as error:
+            return Reply(500, f"an answer that cannot be read ({type(error).__name__}: {error})")
+
+    return reading
+
+
+@_legible
 def read_chat(answer: Answer) -> Reply:
     """A whole chat answer. What the server does not give stays empty."""
     if not answer.ok or not isinstance(answer.body, Mapping) or not answer.get("choices"):
@@ -104,7 +120,7 @@ def _prompt_ids(body: Mapping[str, Any], choice: Mapping[str, Any]) -> list[int]
 def _told(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Told:
     meta = choice.get("meta_info") or {}
     ids = choice.get("token_ids") or choice.get("response_token_ids") or meta.get("output_ids")
-    ids = ids or [one[1] for one in meta.get("output_token_logprobs", ())]
+    ids = ids or [one[1] for one in meta.get("output_token_logprobs") or ()]
     told = Told(
         ids=list(ids),
         text=message.get("content") or "",
@@ -124,6 +140,7 @@ def _add_logprobs(told: Told, logprobs: Any) -> None:
         told.tops.append({str(one.get("token")): value} | tops)
 
 
+@_legible
 def read_stream(answer: Answer) -> Reply:
     """A streamed chat answer, put together again from its pieces."""
     errors = [event for event in answer.events if "error" in event]
@@ -175,16 +192,18 @@ class IdsWay:
         sent = {"model": model, "token_ids": list(ids), "sampling_params": sampling}
         return sent | ({"content_parts": parts} if parts else {}) | dict(self.wants)
 
+    @_legible
     def read(self, answer: Answer) -> Reply:
         if self.path != "/generate":
             return _read_completion(answer)
         meta = answer.get("meta_info") or {}
         if not answer.ok or not meta:
             return Reply(answer.status if not answer.ok else 500, answer.told)
+        logprobs = meta.get("output_token_logprobs") or ()
         told = Told(
-            ids=list(answer.get("output_ids") or [one[1] for one in meta.get("output_token_logprobs", ())]),
+            ids=list(answer.get("output_ids") or [one[1] for one in logprobs]),
             text=answer.get("text") or "",
-            logprobs=[one[0] for one in meta.get("output_token_logprobs", ())],
+            logprobs=[one[0] for one in logprobs],
             finish=str((meta.get("finish_reason") or {}).get("type", "")),
         )
         reply = _reply([told], {"usage": meta})

@@ -55,7 +55,7 @@ def facts(report: Report) -> dict[str, str]:
         "model": served(report),
         "speaks": "; ".join(f"{name} ({how})" if how != name else name for name, how in report.speaks.has.items()),
         "lacks": "; ".join(f"{name} ({why})" for name, why in report.speaks.lacks.items())
-        or "nothing that is asked for",
+        or "nothing that was asked for",
         "predicted": "from the model's files" if report.model else "nothing (name the model's files: --model)",
         "asked": f"{report.requests} requests in {report.seconds:.0f} s, greedy, seed {report.seed}, "
         f"tolerance {report.tolerance:g} nats; Assay {assay_version()}",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import JobError, UsageError
 from harness.progress import new_console
 from harness.verdict import exit_code
 
@@ -35,14 +35,21 @@ def main(argv: Sequence[str]) -> int:
     with showing if isinstance(showing, LiveBars) else nullcontext():
         report = probe(wishes, showing)
     code = exit_code(report.filed, incomplete=report.ended is not None)
-    for path, write in ((options.html, card.as_html), (options.markdown, card.as_markdown), (options.svg, card.as_svg)):
-        if path is not None:
-            path.write_text(write(report, code), encoding="utf-8")
     if options.json:
         sys.stdout.write(card.as_json(report, code) + "\n")
     else:
         card.show(new_console(), report, code)
+    for path, write in ((options.html, card.as_html), (options.markdown, card.as_markdown), (options.svg, card.as_svg)):
+        if path is not None:
+            _write(path, write(report, code))
     return code
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _key(variable: str | None) -> str | None:
@@ -78,9 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--time-limit", type=float, default=900.0, metavar="S", help="seconds for all of it (default: %(default)g)"
     )
     parser.add_argument("--seed", type=int, help="of the pictures (default: another one every time, told on the card)")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="the report card as a page that needs nothing else")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the report card for an issue or a pull request")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="the report card as a picture")
+    parser.add_argument(
+        "--html", type=_new_file, metavar="FILE", help="the report card as a page that needs nothing else"
+    )
+    parser.add_argument(
+        "--markdown", type=_new_file, metavar="FILE", help="the report card for an issue or a pull request"
+    )
+    parser.add_argument("--svg", type=_new_file, metavar="FILE", help="the report card as a picture")
     parser.add_argument("--json", action="store_true", help="print verdicts with their evidence as JSON, not the card")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the card")
     return parser
@@ -91,3 +102,15 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def _new_file(text: str) -> Path:
+    """Looked at before anything is asked: a probe takes minutes."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path} may not be written")
+    return path

@@ -27,6 +27,8 @@ class Check:
     hostile: bool = False
 
 
+ENDS = (Gone, Spent)
+"""What ends the whole probe."""
 GROUPS: dict[str, tuple[Check, ...]] = {
     "counts and ids": (
         Check("texts are counted", counts.texts, 7, "sglang#26555"),
@@ -124,21 +126,29 @@ def probe(wishes: Wishes, progress: Progress) -> Report:
     )  # fmt: skip
     try:
         progress.step("finding out what the server speaks")
-        speaks = find_out(line, Pictures(seed ^ 1).one((56, 56)), wishes.served_name)
+        speaks, early = Speaks(), None
+        try:
+            find_out(line, speaks, Pictures(seed ^ 1).one((56, 56)), wishes.served_name)
+        except ENDS as error:
+            early = error
         bench = Bench(line, speaks, expected, seed)
-        filed, ended = _all(bench, wishes.hostile, progress)
+        filed, ended = _all(bench, wishes.hostile, progress, early)
         tolerance = bench.__dict__.get("tolerance", 0.0)
         return Report(speaks, filed, line.sent, time.monotonic() - started, seed, wishes.model, tolerance, ended)
     finally:
         line.close()
 
 
-def _all(bench: Bench, with_hostile: bool, progress: Progress) -> tuple[list[Filed], str | None]:
+def _all(
+    bench: Bench, with_hostile: bool, progress: Progress, early: Exception | None
+) -> tuple[list[Filed], str | None]:
+    """Every check's verdict, and why the probe ended before the last one; ``early`` is why it did before the first."""
     filed: list[Filed] = []
     ended: str | None = None
     progress.step("asking", sum(map(len, GROUPS.values())))
     for group, check in _in_order():
-        verdict = _judged(check, bench, ended, with_hostile)
+        verdict = early or _judged(check, bench, ended, with_hostile)
+        early = None
         if isinstance(verdict, Exception):
             ended = str(verdict)
             verdict = _ended(check, verdict)
@@ -165,8 +175,10 @@ def _judged(check: Check, bench: Bench, ended: str | None, with_hostile: bool) -
         return _verdict(check, "not_exercised", str(lacking), lacking.evidence)
     except Unsure as unsure:
         return _verdict(check, "cannot_tell", str(unsure), unsure.evidence)
-    except (Gone, Spent) as error:
+    except ENDS as error:
         return error
+    except Exception as error:  # what a server may answer has no end: one check's trouble is not the others'
+        return _verdict(check, "fail", f"what came could not be judged: {type(error).__name__}: {error}")
 
 
 def _ended(check: Check, error: Exception) -> Verdict:

@@ -1,13 +1,12 @@
 """What a server speaks, found out by asking: each feature with one small request, and what it lacks with its own words.
 
->>> speaks = find_out(line)
+>>> find_out(line, speaks := Speaks(), picture)
 >>> speaks.need("images")     # raises Lacking with the reason where the server has none
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +32,7 @@ NO_SUCH_PATH = (404, 405, 501)
 
 @dataclass
 class Speaks:
-    model: str
+    model: str = "default"
     engine: str = "unknown engine"
     wants: dict[str, Any] = field(default_factory=dict)
     """Fields that have the evidence come along with a chat."""
@@ -60,22 +59,23 @@ class Unspoken(UsageError):
     """No OpenAI-compatible server answers there."""
 
 
-def find_out(line: Line, picture: Picture, model: str | None = None) -> Speaks:
-    """Raises :class:`Unspoken` where nothing can be asked, saying what answered instead."""
+def find_out(line: Line, speaks: Speaks, picture: Picture, model: str | None = None) -> None:
+    """Fills ``speaks``. Raises :class:`Unspoken` where nothing can be asked, saying what answered instead; where the
+    probe or the server ends in the middle, ``speaks`` holds what was found so far.
+    """
     try:
         listed = line.get("/v1/models")
     except Gone as error:
         raise Unspoken(f"url: {line.url}: {error}") from None
     _check_key(listed)
-    names = [one.get("id") for one in listed.get("data") or () if isinstance(one, Mapping)]
-    speaks = Speaks(model or next(iter(names), None) or "default")
-    card: Any = next(iter(listed.get("data") or ()), {}) if names else {}
-    speaks.engine = _engine(line, str(card.get("owned_by", "")) if isinstance(card, Mapping) else "")
+    data = listed.get("data")
+    first = next((one for one in data if isinstance(one, Mapping)), {}) if isinstance(data, list) else {}
+    speaks.model = model or str(first.get("id") or speaks.model)
+    speaks.engine = _engine(line, str(first.get("owned_by", "")))
     _first_word(line, speaks, listed)
     for feature, ask in FEATURES.items():
         found = ask(line, speaks, picture)
         (speaks.lacks if found.startswith("!") else speaks.has)[feature] = found.removeprefix("!")
-    return speaks
 
 
 def _check_key(answer: Answer) -> None:
@@ -102,8 +102,9 @@ def _engine(line: Line, owner: str) -> str:
     name = {"llamacpp": "llama.cpp", "assay": "assay reference engine"}.get(owner, owner) or "unknown engine"
     for path, field_name in VERSION_PAGES:
         answer = line.get(path)
-        versions = answer.get("versions") or {}
-        if answer.ok and (found := answer.get(field_name) or versions.get("vlm-assay")):
+        versions = answer.get("versions")
+        own = versions.get("vlm-assay") if isinstance(versions, Mapping) else None
+        if answer.ok and (found := answer.get(field_name) or own):
             return f"{name} {found}"
     return name
 
@@ -213,9 +214,7 @@ def _ids_in(line: Line, speaks: Speaks, picture: Picture) -> str:
     said: list[str] = []
     for way in _ways(speaks):
         answer = line.post(way.path, way.body(speaks.model, ids, (), 1))
-        reply = Reply(0)
-        with suppress(AttributeError, TypeError, KeyError, IndexError, ValueError):
-            reply = way.read(answer)
+        reply = way.read(answer)
         if reply.ok:
             speaks.ids_way = way
             return f"POST {way.path}{', pictures beside them' if way.pictures else ', text only'}"

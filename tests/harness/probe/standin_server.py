@@ -57,6 +57,10 @@ class Flags:
     fails_on_bad_image: bool = False
     noisy_in_crowds: bool = False
     choices_differ: bool = False
+    dies_on_image: bool = False
+    odd_events: bool = False
+    null_choices: bool = False
+    odd_pages: bool = False
 
 
 class Failure(Exception):
@@ -136,6 +140,8 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
     def do_GET(self) -> None:
+        if self.flags.odd_pages:
+            return self._send(200, {"data": 7, "versions": [7]})
         if self.flags.is_openai and self._allowed() and self.path == "/v1/models":
             return self._send(200, {"data": [{"id": "folder/of/stand-in", "owned_by": "tests"}]})
         return self._send(404 if self._allowed() else 401, {"error": {"message": "not here"}})
@@ -143,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         Handler.posts += 1
-        if Handler.posts == self.flags.dies_after:
+        if Handler.posts == self.flags.dies_after or (self.flags.dies_on_image and "image_url" in str(body)):
             self.server.shutdown()
             self.server.server_close()
             self.close_connection = True
@@ -178,6 +184,8 @@ class Handler(BaseHTTPRequestHandler):
         choices = [self._choice(body, digest, length, i) for i in range(body.get("n", 1))]
         made = sum(choice.pop("made") for choice in choices)
         usage = {"prompt_tokens": prompt.tokens, "completion_tokens": made, "total_tokens": prompt.tokens + made}
+        if flags.null_choices and body.get("n"):
+            choices = [None]
         return {"object": "chat.completion", "choices": choices} | ({"usage": usage} if flags.usage else {})
 
     def _choice(self, body: dict[str, Any], digest: str, length: int, index: int) -> dict[str, Any]:
@@ -207,12 +215,13 @@ class Handler(BaseHTTPRequestHandler):
         content = (choice["logprobs"] or {}).get("content")
         pieces = [f" {word}" for word in choice["message"]["content"].split(" ")[1:]]
         kept = pieces[:-1] if self.flags.stream_loses_last else pieces
-        events: list[dict[str, Any]] = []
+        events: list[Any] = []
         for i, piece in enumerate(kept):
             logprobs = {"content": content[i : i + 1]} if content else None
             events.append({"choices": [{"index": 0, "delta": {"content": piece}, "logprobs": logprobs}]})
         events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
         events.append({"choices": [], "usage": answer.get("usage")})
+        events += [7] * self.flags.odd_events
         lines = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
         self._send(200, lines, "text/event-stream")
 

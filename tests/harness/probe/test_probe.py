@@ -12,11 +12,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from standin_server import standing_in
+from standin_server import Handler, standing_in
 
 from harness.cli import main
-from harness.probe.line import address
-from harness.probe.run import GROUPS, Report, Wishes, probe
+from harness.probe import card, run
+from harness.probe.asking import IdsWay
+from harness.probe.bench import Bench
+from harness.probe.line import Answer, address
+from harness.probe.run import GROUPS, Check, Report, Wishes, probe
 from harness.progress import Silent
 
 
@@ -144,6 +147,82 @@ def test_limits_end_it_with_what_was_seen() -> None:
     assert "--requests" in report.ended
     assert statuses(report)["same size, same count"] == "pass"
     assert statuses(report)["at the end as at first"] == "not_exercised"
+
+
+@pytest.mark.parametrize(
+    ("flags", "wishes", "status", "why"),
+    [
+        ({}, {"requests": 3}, "not_exercised", "3 requests are used up (--requests)"),
+        ({}, {"requests": 10}, "not_exercised", "10 requests are used up (--requests)"),
+        ({"hangs": True}, {"time_limit": 1.0}, "not_exercised", "the time limit is reached (--time-limit)"),
+        ({"dies_on_image": True}, {}, "fail", "the server went away: no connection is taken"),
+    ],
+)
+def test_what_ends_it_before_the_first_check_ends_it_with_a_card(
+    flags: dict[str, Any], wishes: dict[str, Any], status: str, why: str
+) -> None:
+    with standing_in(**flags) as url:
+        report = probed(url, **wishes)
+    first, *others = [one.verdict for one in report.filed]
+    assert first.status == status
+    assert why in first.message
+    assert {verdict.status for verdict in others} == {"not_exercised"}
+    assert report.ended is not None
+    assert "engine" in card.facts(report)
+
+
+@pytest.mark.parametrize(
+    ("flag", "check"), [({"odd_events": True}, "streamed as whole"), ({"null_choices": True}, "several choices")]
+)
+def test_an_answer_of_another_form_is_a_failure_of_its_check_alone(flag: dict[str, Any], check: str) -> None:
+    with standing_in(**flag) as url:
+        report = probed(url, hostile=False)
+    failed = {one.verdict.check: one.verdict.message for one in report.filed if one.verdict.status == "fail"}
+    assert "an answer that cannot be read" in failed[check]
+    assert statuses(report)["the same again"] == "pass"
+
+
+def test_pages_of_another_form_tell_nothing() -> None:
+    with standing_in(odd_pages=True) as url:
+        speaks = probed(url, requests=30).speaks
+    assert (speaks.model, speaks.engine) == ("default", "unknown engine")
+
+
+def test_a_check_that_breaks_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(bench: Bench) -> str:
+        raise RuntimeError("of all things")
+
+    checks = {"first": (Check("breaks", broken, 1, "s"), Check("holds", lambda bench: "well", 1, "s"))}
+    monkeypatch.setattr(run, "GROUPS", checks)
+    with standing_in() as url:
+        broke, held = probed(url).filed
+    assert (broke.verdict.status, held.verdict.status) == ("fail", "pass")
+    assert broke.verdict.message == "what came could not be judged: RuntimeError: of all things"
+
+
+def test_null_is_nothing_given() -> None:
+    answer = Answer(200, {"text": "a", "meta_info": {"prompt_tokens": 3, "output_token_logprobs": None}})
+    reply = IdsWay("/generate", pictures=True).read(answer)
+    assert (reply.ok, reply.first.ids, reply.first.logprobs) == (True, [], [])
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown", "--svg"])
+def test_where_nothing_can_be_written_nothing_is_asked(
+    option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with standing_in() as url, pytest.raises(SystemExit, match="2"):
+        main(["probe", url, "--quiet", option, str(tmp_path / "nowhere" / "card")])
+    assert Handler.posts == 0
+    assert f"argument {option}: {tmp_path / 'nowhere' / 'card'}: there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_the_card_is_shown_even_where_it_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    with standing_in() as url:
+        assert main(["probe", url, "--quiet", "--requests", "30", "--markdown", "/dev/full"]) == 2
+    told = capsys.readouterr()
+    assert "texts are counted" in told.out
+    assert "/dev/full cannot be written: No space left on device" in " ".join(told.err.split())
 
 
 def test_a_server_that_hangs_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
