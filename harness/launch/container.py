@@ -27,7 +27,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from harness.errors import LaunchError
 from harness.launch import docker_words as words
 from harness.launch.process import ROOT, Guarded
-from harness.launch.processes import command_line, descendants, listeners, lives
+from harness.launch.processes import command_line, descendants, gone, listeners
 from harness.launch.running import Logs, Running
 from harness.records import public_arguments, public_environment
 from harness.targets.base import Launch, LaunchLine, Target
@@ -282,12 +282,12 @@ def machine() -> str:
 def sweep_containers(client: docker.DockerClient) -> list[str]:
     """Remove the containers that this machine has launched and whose guard is gone; a line for each."""
     here, boot = machine().partition("/")[::2]
-    gone = []
+    found = []
     for box in labelled(client):
         node, started = box.labels.get(MACHINE, "").partition("/")[::2]
-        if node == here and (started != boot or not lives(box.labels[GUARD])):
-            gone.append(box)
-    return remove(gone)
+        if node == here and (started != boot or gone(box.labels[GUARD])):
+            found.append(box)
+    return remove(found)
 
 
 def labelled(client: docker.DockerClient) -> list[Any]:

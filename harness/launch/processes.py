@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 PROC = Path("/proc")
 MARK = "LAUNCHED_BY_ASSAY"
 """The variable that everything launched carries in its environment: the identity of the guard that answers for it."""
+
+
+IDENTITY = re.compile(r"(?P<pid>[0-9]+)\.[0-9]+\.(?P<namespace>[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,29 @@ def stat(pid: int) -> Stat | None:
 
 
 def identity(pid: int) -> str:
+    """Of a process of our own PID namespace: its number, when it started, and the namespace, as another container
+    may share our temporary folder and not our processes.
+    """
     found = stat(pid)
-    return f"{pid}.{found.start if found else 0}"
+    return f"{pid}.{found.start if found else 0}.{_namespace()}"
 
 
-def lives(who: str) -> bool:
-    """Whether the process with that :func:`identity` still runs."""
-    found = stat(int(who.partition(".")[0]))
-    return found is not None and found.state != "Z" and identity(found.pid) == who
+def _namespace() -> int:
+    """0 where there is one only."""
+    with contextlib.suppress(OSError):
+        return int((PROC / "self/ns/pid").readlink().name[len("pid:[") : -1])
+    return 0
+
+
+def gone(who: str) -> bool:
+    """Whether the process with that :func:`identity` runs no more. Of other namespaces, and of what is no identity,
+    nothing is known.
+    """
+    told = IDENTITY.fullmatch(who)
+    if told is None or int(told["namespace"]) != _namespace():
+        return False
+    found = stat(int(told["pid"]))
+    return found is None or found.state == "Z" or identity(found.pid) != who
 
 
 def all_processes() -> Iterator[Stat]:

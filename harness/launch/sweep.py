@@ -1,7 +1,8 @@
 """Finds and removes what launches have left whose guard was killed: processes, temporary files, shared memory.
 
-Everything launched carries its guard's identity (process id and start time), so that nothing else is ever touched, nor
-anything whose guard still lives. Containers are swept by :mod:`harness.launch.container`.
+Everything launched carries its guard's identity (process id, start time, PID namespace), so that nothing else is ever
+touched, nor anything whose guard still lives, or may live out of sight. Containers are swept by
+:mod:`harness.launch.container`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import time
 from collections.abc import Collection
 
-from harness.launch.processes import command_line, lives, marks, send
+from harness.launch.processes import command_line, gone, marks, send
 from harness.launch.scratch import left_scratch, left_segments
 
 KILL_SECONDS = 5.0
@@ -40,10 +41,10 @@ def end_marked(guards: Collection[str]) -> list[str]:
 def leftovers() -> set[str]:
     """Guards that are gone and have left something."""
     known = set(marks().values()) | {guard for guard, _ in left_scratch()}
-    return {guard for guard in known if guard and not lives(guard)}
+    return set(filter(gone, known))
 
 
 def sweep() -> list[str]:
     """Remove what is left of launches whose guard is gone; a line for each thing."""
-    gone = leftovers()
-    return end_marked(gone) if gone else []
+    left = leftovers()
+    return end_marked(left) if left else []

@@ -92,10 +92,11 @@ def test_the_sweep_takes_what_has_no_guard_and_nothing_else(client: Any) -> None
     """One whose guard is gone, never started; one whose guard lives; one of another machine; one of before a boot."""
     node, boot = machine().split("/")
     mine = {GUARD: identity(os.getpid()), MACHINE: machine()}
+    gone = identity(999999999)
     labels = {
-        "gone": mine | {GUARD: "999999999.1"},
+        "gone": mine | {GUARD: gone},
         "lives": mine,
-        "elsewhere": mine | {GUARD: "999999999.1", MACHINE: f"other/{boot}"},
+        "elsewhere": mine | {GUARD: gone, MACHINE: f"other/{boot}"},
         "before": mine | {MACHINE: f"{node}/another-boot"},
     }
     boxes = {name: client.containers.create(IMAGE, ["true"], labels=found) for name, found in labels.items()}
