@@ -40,29 +40,36 @@ def same_answers(
         if (difference := _difference(a, one, tie)) is not None
     ]
     wrong = [one for one in found if not one["tie"]]
-    evidence = {"settings": list(names), "compared": len(prompts), "wrong": found}
+    refused = [a for a, b in zip(*seen, strict=True) if _failed_alike(a, b)]
+    compared = len(prompts) - len(refused)
+    evidence = {"settings": list(names), "compared": compared, "refused": len(refused), "wrong": found}
     end = partial(
         Verdict, f"{names[1]} = {names[0]}", invariant=invariant, source=source,
-        figure=len(prompts) - len({one["request"] for one in found}), threshold=len(prompts), evidence=evidence,
+        figure=compared - len({one["request"] for one in found}), threshold=compared, evidence=evidence,
     )  # fmt: skip
     if wrong:
         names_of = {one["request"] for one in wrong}
-        return end("fail", f"{len(names_of)} of {len(prompts)} answers differ; {_words(wrong[0])}")
+        return end("fail", f"{len(names_of)} of {compared} answers differ; {_words(wrong[0])}")
     if not prompts or exercised is not None:
         return end("not_exercised", exercised or "nothing was compared")
-    if all(not one.ok for one in seen[0]):
-        return end("not_exercised", f"every request was refused both times: {seen[0][0].error!s:.120}")
+    if not compared:
+        return end("not_exercised", f"every request was refused both times: {refused[0].error!s:.120}")
     if found:
         near = f"tokens within {tie:g} nats of each other, which rounding may order either way"
-        return end("cannot_tell", f"{len(found)} of {len(prompts)} answers part at {near}; {_words(found[0])}")
-    return end("pass", f"{len(prompts)} of {len(prompts)} answers equal")
+        return end("cannot_tell", f"{len(found)} of {compared} answers part at {near}; {_words(found[0])}")
+    more = f"; {len(refused)} more were refused both times: {refused[0].error!s:.120}" if refused else ""
+    return end("pass", f"{compared} of {compared} answers equal{more}")
+
+
+def _failed_alike(a: Observation, b: Observation) -> bool:
+    """Nothing to compare; :mod:`harness.checks.answered` has it red."""
+    return not a.ok and not b.ok and a.status == b.status
 
 
 def _difference(a: Observation, b: Observation, tie: float) -> dict[str, Any] | None:
     """The first field that differs, with both values; None if none does."""
     if not (a.ok and b.ok):
-        same = (a.ok, a.status) == (b.ok, b.status)
-        return None if same else _told("answer", a.error or "answered", b.error or "answered")
+        return None if _failed_alike(a, b) else _told("answer", a.error or "answered", b.error or "answered")
     if (at := first_divergence(a.output_ids, b.output_ids)) is not None:
         near = _near(a, b, at, tie)
         return _told("output ids", _token(a, at), _token(b, at), position=at, tie=near)

@@ -10,13 +10,13 @@ from scipy.stats import binomtest
 from harness.load.timing import Load, Objective
 from harness.verdict import Status, Verdict
 
-SHOWN, CONFIDENCE = 5, 0.99
+CONFIDENCE = 0.99
 
 
 def all_answered(load: Load) -> Verdict:
     """Invariant 17. Failed requests are in every share; a rate of fast refusals is no throughput."""
     failed = load.errors
-    evidence = {"failed": [{"request": t.request, "error": t.error} for t in failed[:SHOWN]]}
+    evidence = {"wrong": [{"request": t.request, "error": t.error} for t in failed]}
     if not load.counted:
         return Verdict("every request answered", "not_exercised", "none was sent after the warm-up", 17, "")
     told = f"{len(failed)} of {len(load.counted)} failed" + (f"; the first: {failed[0].error}" if failed else "")
@@ -51,7 +51,7 @@ def usage_as_predicted(load: Load, no_prediction: str) -> Verdict:
     if wrong:
         told += f": {len(wrong)} differ, {server / ours:.2f} times ours in all; throughput here counts ours"
     evidence: dict[str, Any] = {
-        "wrong": [{"request": t.request, "server": t.prompt_tokens, "ours": t.predicted_tokens} for t in wrong[:SHOWN]]
+        "wrong": [{"request": t.request, "server": t.prompt_tokens, "ours": t.predicted_tokens} for t in wrong]
     }
     return Verdict(check, "fail" if wrong else "pass", told, 7, source, server / ours, 1.0, evidence)
 

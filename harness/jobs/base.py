@@ -155,8 +155,11 @@ class JobContext:
         concurrency: int,
         arrival: Arrival = "closed_loop",
         ask: Ask | None = None,
+        refusable: bool = False,
     ) -> list[Observation]:
-        """Answers in the prompts' order; each is on disk as soon as it is here. ``ask``: in another way than whole."""
+        """Answers in the prompts' order; each is on disk as soon as it is here. ``ask``: in another way than whole;
+        ``refusable``: some of the prompts are malformed.
+        """
         self.progress.step(f"asking {server.setting}", len(prompts))
 
         def on_answer(prompt: Prompt, seen: Observation) -> None:
@@ -167,7 +170,7 @@ class JobContext:
         answers = ask_all(server, prompts, concurrency=concurrency, arrival=arrival, on_answer=on_answer, ask=ask)
         found = [replace(seen, lacks=untold) for seen in answers]
         self.seen[job, server.setting] = (list(prompts), found)
-        if (verdict := unanswered(server.setting, found)) is not None:
+        if (verdict := unanswered(server.setting, found, refusable=refusable)) is not None:
             self.file(job, verdict)
         return found
 

@@ -121,8 +121,9 @@ class Differential(Job):
         ]
         launch = Launch(context.model, {"dtype": DTYPE})
         with context.servers(self.name, {"reference": launch}, ReferenceTarget()) as servers:
-            answered = context.ask(self.name, servers["reference"], prompts, concurrency=CROWD, ask=ask_scored)
-            scores = context.ask(self.name, servers["reference"], ended, concurrency=CROWD, ask=ask_scored)
+            reference = servers["reference"]
+            answered = context.ask(self.name, reference, prompts, concurrency=CROWD, ask=ask_scored, refusable=True)
+            scores = context.ask(self.name, reference, ended, concurrency=CROWD, ask=ask_scored)
         scored = {prompt.name: one.scored for prompt, one in zip(ended, scores, strict=True)}
         return [
             Compared(prompt, one, reference, scored.get(f"{prompt.name}-answered", ()))

@@ -42,9 +42,11 @@ class Divergence:
         here = (self.target, self.job) == (target.name, job)
         return here and fnmatchcase(verdict.check, self.check) and fnmatchcase(target.version, self.version)
 
-    def covers(self, verdict: Verdict) -> bool:
-        wrong = {one["request"] for one in verdict.evidence.get("wrong", ())}
-        return all(any(fnmatchcase(request, known) for known in self.requests) for request in wrong)
+    def covers(self, request: str | None) -> bool:
+        """None: what is wrong is not of single requests."""
+        if request is None:
+            return not self.requests
+        return any(fnmatchcase(request, known) for known in self.requests)
 
     @property
     def words(self) -> str:
@@ -72,15 +74,24 @@ def _divergence(table: dict[str, Any], where: str) -> Divergence:
 
 
 def in_the_light_of(known: Sequence[Divergence], target: Target, filed: Filed, today: date) -> Filed:
-    """``filed`` as it is, or told to be known, or to be no longer so."""
+    """``filed`` as it is, or told to be known, or to be no longer so. Lines add up: what is wrong is excused by those
+    that still hold together, and a later line may renew one that does not.
+    """
     verdict = filed.verdict
-    for one in known:
-        if not one.is_of(target, filed.job, verdict):
-            continue
-        if verdict.status == "fail" and today <= one.expires and one.covers(verdict):
-            return replace(filed, known=one.words)
-        excused = "excuses other requests, " if today <= one.expires else "no longer excused, "
-        told = {"fail": excused, "pass": "passes; take out the line "}.get(verdict.status)
-        if told is not None:
-            return replace(filed, verdict=replace(verdict, message=f"{verdict.message} [{told}{one.words}]"))
-    return filed
+    lines = [one for one in known if one.is_of(target, filed.job, verdict)]
+    holding = [one for one in lines if today <= one.expires]
+    if verdict.status == "fail" and (words := _excuse(holding, verdict)):
+        return replace(filed, known=words)
+    if not lines or verdict.status not in ("fail", "pass"):
+        return filed
+    one = (holding or lines)[0]
+    excused = "excuses other requests, " if holding else "no longer excused, "
+    told = excused if verdict.status == "fail" else "passes; take out the line "
+    return replace(filed, verdict=replace(verdict, message=f"{verdict.message} [{told}{one.words}]"))
+
+
+def _excuse(lines: Sequence[Divergence], verdict: Verdict) -> str:
+    """Words of the lines that excuse all that is wrong; empty where something is left."""
+    wrong = dict.fromkeys(one["request"] for one in verdict.evidence.get("wrong", ())) or [None]
+    found = [next((one.words for one in lines if one.covers(request)), "") for request in wrong]
+    return "; ".join(dict.fromkeys(found)) if all(found) else ""

@@ -126,8 +126,16 @@ def other_json(handler: BaseHTTPRequestHandler) -> None:
 
 
 def refuse(handler: BaseHTTPRequestHandler) -> None:
-    body = json.dumps({"error": {"message": "internal error: scheduler gone", "code": 500}}).encode()
-    head(handler, 500, len(body))
+    tell(handler, 500, "internal error: scheduler gone")
+
+
+def decline(handler: BaseHTTPRequestHandler) -> None:
+    tell(handler, 400, "image_data: no images here")
+
+
+def tell(handler: BaseHTTPRequestHandler, status: int, message: str) -> None:
+    body = json.dumps({"error": {"message": message, "code": status}}).encode()
+    head(handler, status, len(body))
     handler.wfile.write(body)
 
 
@@ -146,6 +154,7 @@ ANSWERS = {
     "garbage": garbage,
     "other-json": other_json,
     "refuse": refuse,
+    "decline": decline,
 }
 
 

@@ -13,6 +13,7 @@ from harness.verdict import Verdict
 ANSWER = Observation(
     "a", "one", 200, text="12", output_ids=(5, 6), logprobs=(-0.1, -0.2), finish="stop", prompt_tokens=9
 )
+REFUSED = Observation("a", "one", 400, error="no images here")
 
 
 def judge(second: Observation, first: Observation = ANSWER, exercised: str | None = None) -> Verdict:
@@ -51,6 +52,14 @@ def test_tokens_that_rounding_may_swap_cannot_be_told() -> None:
 
 def test_what_did_not_act_or_was_refused_twice_is_no_pass() -> None:
     assert judge(ANSWER, exercised="prefix_cache acted in no answer").status == "not_exercised"
-    refused = Observation("a", "one", 400, error="no images here")
-    assert judge(refused, refused).status == "not_exercised"
+    assert judge(REFUSED, REFUSED).status == "not_exercised"
     assert judge(replace(ANSWER, text="1"), exercised="prefix_cache acted in no answer").status == "fail"
+
+
+def test_what_was_refused_both_times_is_told_and_not_counted_as_equal() -> None:
+    asked, seen = [prompt(f"p{number}") for number in range(40)], [ANSWER, *[REFUSED] * 39]
+    verdict = same_answers(("one", "two"), asked, (seen, seen), invariant=7, source="x")
+    assert verdict.message == "1 of 1 answers equal; 39 more were refused both times: no images here"
+    assert (verdict.figure, verdict.threshold, verdict.evidence["refused"]) == (1, 1, 39)
+    failed = [ANSWER, *[replace(REFUSED, status=500)] * 39]
+    assert same_answers(("one", "two"), asked, (seen, failed), invariant=7, source="x").status == "fail"

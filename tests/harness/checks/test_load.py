@@ -22,6 +22,15 @@ def test_one_failure_is_told_with_its_error() -> None:
     assert all_answered(load(replace(GOOD, warm=True))).status == "not_exercised"
 
 
+def test_everything_that_is_wrong_is_named() -> None:
+    """A known divergence excuses requests by name: one that the evidence left out would be excused unseen."""
+    names = [f"p{number}" for number in range(9)]
+    failed = all_answered(load(*(replace(GOOD, request=name, error="gone") for name in names)))
+    counted = usage_as_predicted(load(*(replace(GOOD, request=name, prompt_tokens=1) for name in names)), "")
+    for verdict in (failed, counted):
+        assert [one["request"] for one in verdict.evidence["wrong"]] == names
+
+
 def test_a_generator_at_its_limits_leaves_nothing_told() -> None:
     assert generator_kept_up(load(GOOD), []).status == "pass"
     assert generator_kept_up(load(GOOD), ["it was late"]).status == "cannot_tell"

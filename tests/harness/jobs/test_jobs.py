@@ -185,6 +185,13 @@ def test_settings_that_cannot_run_together_are_started_one_at_a_time(
     assert order == ["launch", "stop"] * 4
 
 
+def test_a_target_that_refuses_what_it_was_rightly_sent_is_red(make_context: MakeContext) -> None:
+    context = make_context({"*": ["--after", "4", "--then", "decline"]})
+    TokenDrift().run(context)
+    found = statuses(context)
+    assert (found["every request answered (off)"], found["every request answered (on)"]) == ("fail", "fail")
+
+
 def test_death_in_the_middle_keeps_what_was_measured(make_context: MakeContext) -> None:
     context = make_context({"on": ["--dies-after", "5"]})
     with pytest.raises(TargetDied, match=r"server on ended with exit code 3 while answering request drift-\d+"):

@@ -80,6 +80,42 @@ def test_other_releases_jobs_and_requests_are_not_excused(tmp_path: Path, other:
     assert exit_code([judged(tmp_path, "fail", **other)]) == 1  # type: ignore[arg-type]
 
 
+def light(directory: Path, evidence: dict[str, object], *lines: str, today: date = BEFORE) -> Filed:
+    """A failure of "answers" in the light of several lines, in their order."""
+    path = directory / "known.toml"
+    path.write_text("".join(lines))
+    target = find_target("vllm")
+    target.version = "0.32.0"
+    filed = Filed("hostile", Verdict("answers", "fail", "3 of 4", 17, "vllm#1", evidence=evidence))
+    return in_the_light_of(read_divergences(path), target, filed, today)
+
+
+@pytest.mark.parametrize("evidence", [{}, {"wrong": []}, {"lost": ["another one"]}])
+def test_a_line_of_requests_excuses_nothing_where_none_are_named(tmp_path: Path, evidence: dict[str, object]) -> None:
+    assert light(tmp_path, evidence, LINE).known is None
+    assert light(tmp_path, evidence, LINE.partition("requests")[0]).known
+
+
+def test_a_later_line_renews_one_whose_last_day_is_past(tmp_path: Path) -> None:
+    evidence = {"wrong": [{"request": "a bomb"}]}
+    renewed = LINE.replace("2027-03-01", "2027-09-01")
+    assert light(tmp_path, evidence, LINE, today=AFTER).known is None
+    assert (light(tmp_path, evidence, LINE, renewed, today=AFTER).known or "").startswith(
+        "known of vllm 0.32.* until 2027-09-01"
+    )
+
+
+def test_lines_add_up_and_excuse_nothing_beyond(tmp_path: Path) -> None:
+    evidence = {"wrong": [{"request": "a bomb"}, {"request": "a flood"}]}
+    more = LINE.replace("a bomb", "a flood").replace("vllm#1", "ours#2")
+    assert light(tmp_path, evidence, LINE).known is None
+    assert (light(tmp_path, evidence, LINE, more).known or "").count("until 2027-03-01") == 2
+    evidence["wrong"].append({"request": "a quake"})
+    filed = light(tmp_path, evidence, LINE, more)
+    assert filed.known is None
+    assert "[excuses other requests, known of vllm" in filed.verdict.message
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
