@@ -7,17 +7,20 @@ Keys are those of :class:`~harness.session.Wishes`, and ``[[job]]`` tables decla
 
 from __future__ import annotations
 
-import tomllib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from harness.errors import UsageError
 from harness.jobs.base import Job
-from harness.jobs.declared import declared_job
+from harness.jobs.declared import declared_job, words_of
 from harness.launch.place import PLACES, Place
 from harness.session import Wishes
+from harness.toml_file import read_toml, tables
 
 KINDS: dict[str, type | tuple[type, ...]] = {
     "jobs": list,
@@ -39,14 +42,18 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def read_wishes(named: Sequence[str], given: Mapping[str, Any]) -> Wishes:
-    """Wishes from the command line's jobs, some of them job files, and its options. A job of a file that is named
-    beside it is the only one of the file that is run.
+    """Wishes from the command line's jobs, some of them job files, and its options. Of a file, the jobs that are named
+    beside it are run alone; all of them where none is.
     """
-    files = [name for name in named if name.endswith(".toml")]
-    values = together({name: read_file(Path(name)) for name in files})
-    if jobs := [name for name in named if name not in files]:
-        filed = values.get("jobs", [job.name for job in values.get("declared", [])])
-        values["jobs"] = jobs if set(jobs) & set(filed) else [*jobs, *filed]
+    files = {name: read_file(Path(name)) for name in named if name.endswith(".toml")}
+    jobs = [name for name in named if name not in files]
+    for own in files.values():
+        if chosen := [name for name in jobs if name in _jobs(own)]:
+            own["jobs"] = chosen
+    values = together(files)
+    if jobs:
+        filed = _jobs(values)
+        values["jobs"] = [*(name for name in jobs if name not in filed), *filed]
     known = {field.name for field in fields(Wishes)}
     options = {name: value for name, value in given.items() if name in known}
     if "toggles" in values:
@@ -63,8 +70,9 @@ def together(files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     declared: list[type[Job]] = []
     rest: dict[str, dict[str, Any]] = {}
     for path, values in files.items():
+        named = _jobs(values)
+        values.pop("jobs", None)
         own = values.pop("declared", [])
-        named = values.pop("jobs", [job.name for job in own])
         if not named:
             raise UsageError(f"{path} names no job: run it by itself")
         if twice := {job.name for job in declared} & {job.name for job in own}:
@@ -79,23 +87,37 @@ def together(files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return {**values, "jobs": jobs, "declared": declared}
 
 
+def _jobs(values: Mapping[str, Any]) -> list[str]:
+    """Those that a file names; else those that it declares."""
+    return list(values.get("jobs", [job.name for job in values.get("declared", [])]))
+
+
 def read_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"no job file at {path}")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: {error}") from error
+    values = read_toml(path, known=KINDS)
     for name, value in values.items():
-        if name not in KINDS:
-            raise UsageError(f"{path}: unknown key {name!r}; known: {', '.join(KINDS)}")
-        if not isinstance(value, KINDS[name]) or isinstance(value, bool):
+        if not _fits(name, value):
             raise UsageError(f"{path}: {name} = {value!r} has the wrong type")
-    for name in values.get("place", {}):
-        if name not in PLACES:
-            raise UsageError(f"{path}: [place] has no {name!r}; known: {', '.join(PLACES)}")
+    _check_place(path, values.get("place", {}))
     if "toggles" in values:
         values["toggles"] = [f"{name}={setting}" for name, setting in values["toggles"].items()]
     if "job" in values:
-        values["declared"] = [declared_job(table, str(path)) for table in values.pop("job")]
+        values["declared"] = [declared_job(table, str(path)) for table in tables(path, "job", values.pop("job"))]
     return values
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Lists are of text, but for tables of jobs."""
+    texts = not isinstance(value, list) or name == "job" or all(isinstance(one, str) for one in value)
+    return texts and isinstance(value, KINDS[name]) and not isinstance(value, bool)
+
+
+def _check_place(path: Path, place: Mapping[str, Any]) -> None:
+    for name in place:
+        if name not in PLACES:
+            raise UsageError(f"{path}: [place] has no {name!r}; known: {', '.join(PLACES)}")
+    try:
+        TypeAdapter(Place).validate_json(json.dumps(place, default=str), strict=True)
+    except ValidationError as error:
+        raise UsageError(f"{path}: [place] {words_of(error)}") from error

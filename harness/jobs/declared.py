@@ -147,12 +147,9 @@ def declared_job(table: Mapping[str, Any], where: str) -> type[Job]:
     """The job that a ``[[job]]`` table declares. Raises :class:`UsageError` naming ``where`` and the key."""
     try:
         declared = Declaration.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{where}: job {table.get('name', '(no name)')}: {key + ': ' if key else ''}{first['msg']}"
-        ) from error
+    except (ValidationError, UsageError) as error:
+        told = words_of(error) if isinstance(error, ValidationError) else error
+        raise UsageError(f"{where}: job {table.get('name', '(no name)')}: {told}") from error
     compared = {name for toggles in launches(declared).values() for name in toggles}
     members = {
         "name": declared.name,
@@ -163,6 +160,14 @@ def declared_job(table: Mapping[str, Any], where: str) -> type[Job]:
         "declaration": declared,
     }
     return type(f"Declared[{declared.name}]", (DeclaredJob,), members)
+
+
+def words_of(error: ValidationError) -> str:
+    """The first key that is wrong, its value, and why."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    value = "" if first["type"] == "missing" else f" = {first['input']!r:.80}"
+    return f"{key}{value}: {first['msg']}" if key else first["msg"]
 
 
 def launches(declared: Declaration, known: Collection[str] = TOGGLES) -> Settings:

@@ -6,7 +6,6 @@ is shown and does not fail the run; after it, it does again. A check that passes
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
@@ -16,9 +15,11 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.targets.base import Target
+from harness.toml_file import read_toml, tables
 from harness.verdict import Filed, Verdict
 
 SHIPPED = Path(__file__).with_name("known_divergences.toml")
+KEY = "divergence"
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,8 @@ class Divergence:
 
 def read_divergences(path: Path) -> tuple[Divergence, ...]:
     """Raises :class:`UsageError` naming file, entry and key."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("divergence", [])
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"known divergences: {path}: {error}") from error
-    return tuple(_divergence(table, f"{path}: divergence {number}") for number, table in enumerate(tables, 1))
+    found = tables(path, KEY, read_toml(path, known=[KEY]).get(KEY, []))
+    return tuple(_divergence(table, f"{path}: {KEY} {number}") for number, table in enumerate(found, 1))
 
 
 def _divergence(table: dict[str, Any], where: str) -> Divergence:
@@ -70,6 +68,8 @@ def _divergence(table: dict[str, Any], where: str) -> Divergence:
             raise UsageError(f"{where}: unknown key {name!r}; known: {', '.join(kinds)}")
         if type(given.get(name)) is not kinds[name]:
             raise UsageError(f"{where}: {name} = {given.get(name)!r}: a {kinds[name].__name__} is needed")
+    if not all(isinstance(one, str) for one in given["requests"]):
+        raise UsageError(f"{where}: requests = {given['requests']!r}: a list of str is needed")
     return Divergence(**{**given, "requests": tuple(given["requests"])})
 
 

@@ -28,12 +28,28 @@ def test_a_job_file_gives_wishes_and_the_command_line_wins(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("sampels = 3", "unknown key 'sampels'"), ("samples = 'many'", "wrong type"), ("samples =", "Invalid value")],
+    [
+        ("sampels = 3", "unknown key 'sampels'"),
+        ("samples = 'many'", "samples = 'many' has the wrong type"),
+        ("samples =", "Invalid value"),
+        ('model = "é"', "'utf-8' codec can't decode"),
+        ('jobs = [["a"]]', r"jobs = \[\['a'\]\] has the wrong type"),
+        ("engine_args = [1]", r"engine_args = \[1\] has the wrong type"),
+        ('job = ["x"]', r"job = \['x'\]: tables are needed, each headed by \[\[job\]\]"),
+        ('[job]\nname = "x"', "job = {'name': 'x'} has the wrong type"),
+        ('[[job]]\nname = "x"\ntitle = "y"\nsamples = "z"', "job x: samples = 'z': Input should be a valid integer"),
+        ('[[job]]\nname = "x"', "job x: title: Field required"),
+        ('[[job]]\nname = "x"\ntitle = "y"\nacts = ["warp"]', "job x: unknown toggle 'warp'"),
+        ("[place]\nurls = []", r"\[place\] has no 'urls'; known: url, "),
+        ('[place]\nurl = "http://h"', r"\[place\] url = 'http://h': "),
+        ("[place]\ndevices = 0", r"\[place\] devices = 0: Input should be a valid string"),
+        ('[place]\npull = "yes"', r"\[place\] pull = 'yes': "),
+    ],
 )
 def test_a_wrong_job_file_is_refused(tmp_path: Path, content: str, told: str) -> None:
     path = tmp_path / "wrong.toml"
-    path.write_text(content)
-    with pytest.raises(UsageError, match=told):
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=rf"wrong\.toml: {told}"):
         read_wishes([str(path)], {})
 
 
@@ -46,9 +62,25 @@ def test_jobs_of_several_files_are_one_run() -> None:
     assert [job.name for job in wishes.declared] == ["warm-cold", "choices"]
 
 
-def test_jobs_are_run_beside_a_files_own_unless_they_are_of_it() -> None:
+def test_jobs_are_run_beside_a_files_own() -> None:
     assert read_wishes([WARM, "hostile"], {}).jobs == ["hostile", "warm-cold"]
-    assert read_wishes([WARM, CHOICES, "choices"], {}).jobs == ["choices"]
+
+
+def test_a_named_job_of_a_file_is_chosen_of_that_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text('jobs = ["hostile", "soak"]')
+    two = str(path)
+    assert read_wishes([two, "soak"], {}).jobs == ["soak"]
+    assert read_wishes([two, "soak", "load"], {}).jobs == ["load", "soak"]
+    assert read_wishes([WARM, CHOICES, "warm-cold"], {}).jobs == ["warm-cold", "choices"]
+    assert read_wishes([WARM, two, "soak"], {}).jobs == ["warm-cold", "soak"]
+
+
+def test_what_a_place_may_hold_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "place.toml"
+    path.write_text('[place]\nurl = ["http://h"]\nimage = "i"\ndevices = "0"\npull = true\nvendor = "amd"')
+    place = read_wishes([str(path)], {}).place
+    assert (place.url, place.devices, place.pull, place.vendor) == (["http://h"], "0", True, "amd")
 
 
 @pytest.mark.parametrize(

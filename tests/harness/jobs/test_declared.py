@@ -75,13 +75,13 @@ def test_a_setting_that_the_target_lacks_and_one_that_did_not_act_are_not_exerci
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('name = "mine"', 'name = "Mine!"', "name: String should match"),
+        ('name = "mine"', 'name = "Mine!"', "name = 'Mine!': String should match"),
         ('title = "two ways"', "", "title: Field required"),
         ("= 20", '= "many"', "toggle chunked_prefill: 'many'"),
         ("chunked_prefill = 20", "chunks = 20", "unknown toggle 'chunks'"),
-        ('"streamed"', '"backwards"', "ways.1: Input should be"),
-        ("samples", "sample", "sample: Extra inputs"),
-        ('["crowd", "streamed", "choices"]', "[]", "ways: Tuple should have at least 1 item"),
+        ('"streamed"', '"backwards"', "ways.1 = 'backwards': Input should be"),
+        ("samples", "sample", "sample = 3: Extra inputs"),
+        ('["crowd", "streamed", "choices"]', "[]", "ways = []: Tuple should have at least 1 item"),
     ],
 )
 def test_a_mistake_is_refused_by_name_before_anything_starts(tmp_path: Path, old: str, new: str, told: str) -> None:

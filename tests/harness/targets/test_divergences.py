@@ -123,11 +123,16 @@ def test_lines_add_up_and_excuse_nothing_beyond(tmp_path: Path) -> None:
         ('link = "vllm#1"', "", r"divergence 1: link = None: a str is needed"),
         ('link = "vllm#1"', 'link = "vllm#1"\nbecause = "x"', r"divergence 1: unknown key 'because'; known: target, "),
         ("[[divergence]]", "[[divergence", "known.toml: "),
+        ("[[divergence]]", "[divergence]", r"known.toml: divergence = {.*}: tables are needed, each headed by \[\[div"),
+        ("[[divergence]]", "[[divergences]]", r"known.toml: unknown key 'divergences'; known: divergence$"),
+        ("[[divergence]]", "divergence = 7\n[x]", r"known.toml: unknown key 'x'"),
+        ('"a bomb"', "7", r"divergence 1: requests = \[7, 'messages is \*'\]: a list of str is needed"),
+        ("as reported", "é", r"known.toml: 'utf-8' codec can't decode"),
     ],
 )
 def test_a_line_that_is_not_whole_is_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
     path = tmp_path / "known.toml"
-    path.write_text(LINE.replace(old, new))
+    path.write_bytes(LINE.replace(old, new).encode("latin-1"))
     with pytest.raises(UsageError, match=told):
         read_divergences(path)
 
