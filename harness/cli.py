@@ -1,6 +1,7 @@
 """The ``assay`` command: reads arguments, calls, returns the exit code. Usage: ``assay run``, ``assay run --help``.
 
-Exit codes: 0 all passed, 1 a check failed, 2 could not do the job or tested nothing, 3 cannot tell, 130 interrupted.
+Exit codes: 0 all passed, 1 a check failed (or the engine died in the middle), 2 could not do the job or tested nothing,
+3 cannot tell, 130 interrupted.
 """
 
 from __future__ import annotations

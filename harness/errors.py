@@ -1,5 +1,5 @@
-"""What stops a job: each message names the thing, the value and what to do. All of them end the command with exit code
-2.
+"""What stops a job: each message names the thing, the value and what to do. They end the command with exit code 2, but
+for :class:`TargetDied`: that is a finding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class LaunchError(JobError):
 
 
 class TargetDied(JobError):
-    """A target that had been ready ended, or stopped answering, in the middle of a job."""
+    """A target that had been ready ended, or stopped answering, in the middle of a job: a verdict of that job
+    (:func:`harness.checks.robustness.died`), and the next job is run.
+    """
 
 
 class Lacking(JobError):

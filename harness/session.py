@@ -1,7 +1,9 @@
 """One ``assay run``: checks the wishes, runs the jobs one after the other, keeps the record, makes the page.
 
 What cannot be done at all (unknown target, job, toggle, model) raises :class:`UsageError` before anything is started or
-written. What goes wrong later ends the run with exit code 2, its record finished with what had been measured.
+written. An engine that dies or hangs in the middle of a job has failed that job, and the next one is run. What else
+goes wrong later, an engine that never becomes ready too, ends the run with exit code 2. Either way its record is
+finished with what had been measured.
 """
 
 from __future__ import annotations
@@ -18,10 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from harness.checks.robustness import INVARIANT, SOURCE
+from harness.checks.robustness import died
 from harness.errors import JobError, RecordError, TargetDied, UsageError
 from harness.jobs import Job, JobContext, find_jobs
-from harness.jobs.hostile import ALIVE
 from harness.launch.place import Place
 from harness.launch.process import ProcessLauncher
 from harness.launch.running import Launcher
@@ -35,7 +36,7 @@ from harness.targets import find_target
 from harness.targets.divergences import SHIPPED, read_divergences
 from harness.targets.installed import installed_version
 from harness.toggles import parse_overrides
-from harness.verdict import Filed, Verdict, exit_code
+from harness.verdict import Filed, exit_code
 from harness.workloads.chat import markup_of
 from harness.workloads.drift import sentinel_questions
 from reference_engine.errors import ConfigError
@@ -187,7 +188,9 @@ def record_start(context: JobContext, wishes: Wishes, jobs: Sequence[Job], place
 
 
 def run_jobs(context: JobContext, jobs: Sequence[Job]) -> str | None:
-    """Every job in turn; the first that cannot be done ends the run, and its problem is returned."""
+    """Every job in turn, each with servers of its own; the first that cannot be done ends the run, and its problem is
+    returned.
+    """
     for job in jobs:
         context.progress.job(job.name, job.title)
         context.recorder.event("job", job=job.name, title=job.title, about=job.about, sources=list(job.sources))
@@ -196,10 +199,9 @@ def run_jobs(context: JobContext, jobs: Sequence[Job]) -> str | None:
             job.run(context)
         except RecordError:
             raise
+        except TargetDied as death:
+            context.file(job.name, died(death))
         except JobError as error:
-            if isinstance(error, TargetDied) and context.is_known(job.name, ALIVE):
-                context.file(job.name, Verdict(ALIVE, "fail", " ".join(str(error).split())[:600], INVARIANT, SOURCE))
-                continue
             context.recorder.event("problem", job=job.name, message=str(error))
             return f"{job.name}: {error}"
         except Exception as error:  # of Assay or of a target's adapter: no check failed, so it must not end with 1

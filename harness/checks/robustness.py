@@ -1,4 +1,4 @@
-"""Invariant 17: any input gets 2xx or 4xx with words in JSON, and nobody else notices."""
+"""Invariant 17: any input gets 2xx or 4xx with words in JSON, nobody else notices, and the server lives on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.checks.counted import none_wrong
+from harness.errors import TargetDied
 from harness.verdict import Verdict
 
 INVARIANT, SOURCE = 17, "sglang#26751"
+ALIVE = "the server lives through it"
 REFUSED, TOLD = "hostile requests get 2xx or 4xx", "refusals are told in JSON"
 
 
@@ -21,6 +23,11 @@ class Reply:
     status: int
     told: str
     is_json: bool = False
+
+
+def died(death: TargetDied) -> Verdict:
+    """Whatever a job asks, a server that was ready must live through it, and come to an end with every request."""
+    return Verdict(ALIVE, "fail", " ".join(str(death).split()), INVARIANT, SOURCE)
 
 
 def answered_or_refused(replies: Sequence[Reply]) -> Verdict:

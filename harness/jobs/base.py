@@ -14,6 +14,7 @@ from typing import ClassVar
 from harness.asking import Arrival, Ask, ask_all
 from harness.checks.answered import unanswered
 from harness.checks.identity import Placeholders
+from harness.errors import JobError, TargetDied
 from harness.launch.process import ProcessLauncher
 from harness.launch.running import Launcher
 from harness.launch.server import REQUEST_SECONDS, Server, launched
@@ -91,11 +92,6 @@ class JobContext:
         self.recorder.verdict(filed)
         self.progress.verdict(filed)
 
-    def is_known(self, job: str, check: str) -> bool:
-        """Whether a failure of ``check`` would be one that the target is known for."""
-        failure = Filed(job, Verdict(check, "fail", "", 0, ""))
-        return in_the_light_of(self.divergences, self.target, failure, date.today()).known is not None
-
     @contextmanager
     def servers(
         self, job: str, launches: Mapping[str, Launch], target: Target | None = None
@@ -125,7 +121,12 @@ class JobContext:
         ) as servers:
             for server in servers.values():
                 self._record_launch(job, server)
-            yield servers
+            try:
+                yield servers
+            except TargetDied as death:
+                if target is None:
+                    raise
+                raise JobError(f"{target.name}, not the target: {death}") from death
 
     def _record_launch(self, job: str, server: Server) -> None:
         described = server.describe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,17 +10,15 @@ from typing import ClassVar
 
 import httpx2
 
+from harness.asking import new_client
 from harness.checks.answers import same_answers
 from harness.checks.robustness import INVARIANT, SOURCE, Reply, answered_or_refused, refusals_in_words
-from harness.errors import TargetDied
 from harness.jobs.base import Job, JobContext
 from harness.launch.server import Server
 from harness.observation import Observation, Prompt
-from harness.verdict import Verdict
 from harness.workloads.hostile import Hostile, hostile_requests
 
-SAMPLES, AT_ONCE, SECONDS = 10, 4, 30.0
-ALIVE = "the server lives through it"
+SAMPLES, AT_ONCE = 10, 4
 
 
 class HostileInputs(Job):
@@ -41,12 +40,8 @@ class HostileInputs(Job):
             server = servers["server"]
             sent = hostile_requests(server.target.call(prompts[0], evidence=False, stream=False))
             alone = context.ask(self.name, server, prompts, concurrency=1)
-            try:
-                replies, during = self._among(context, server, prompts, alone, sent)
-                after = context.ask(self.name, server, prompts, concurrency=1)
-            except TargetDied as death:
-                context.file(self.name, Verdict(ALIVE, "fail", str(death).replace("\n", " ")[:600], INVARIANT, SOURCE))
-                return
+            replies, during = self._among(context, server, prompts, alone, sent)
+            after = context.ask(self.name, server, prompts, concurrency=1)
         context.record_tokens(self.name)
         context.recorder.event("hostile", job=self.name, replies=[vars(reply) for reply in replies])
         context.file(self.name, answered_or_refused(replies))
@@ -66,16 +61,8 @@ class HostileInputs(Job):
         """What each got; and what the good ones got meanwhile, asked again and again: of each the answer that was not
         as when alone, if there was one.
         """
-        # No connection is used twice: a server may close one that is idle while the next request is on its way.
-        client = httpx2.Client(
-            base_url=server.url,
-            headers=dict(server.headers),
-            timeout=SECONDS,
-            limits=httpx2.Limits(max_keepalive_connections=0),
-            trust_env=False,
-        )
-        with client, ThreadPoolExecutor(AT_ONCE) as pool:
-            waiting: list[Future[Reply]] = [pool.submit(send, client, one) for one in sent]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            waiting: list[Future[Reply]] = [pool.submit(send, server, one) for one in sent]
             try:
                 kept = context.ask(self.name, server, prompts, concurrency=AT_ONCE)
                 while not all(future.done() for future in waiting):
@@ -91,10 +78,12 @@ def _odder(old: Observation, new: Observation, alone: Observation) -> Observatio
     return old if (old.ok, old.output_ids, old.text) != (alone.ok, alone.output_ids, alone.text) else new
 
 
-def send(client: httpx2.Client, hostile: Hostile) -> Reply:
-    """A stream that an odd field asked for is read to its end as any answer."""
+def send(server: Server, hostile: Hostile) -> Reply:
+    """A stream that an odd field asked for is read as any answer: to its end, or for as long as a request may take."""
     try:
-        answer = client.post(hostile.path, content=hostile.content, headers={"content-type": "application/json"})
+        answer = asyncio.run(_post(server, hostile))
+    except (TimeoutError, httpx2.TimeoutException):
+        return Reply(hostile.name, 0, f"not done after {server.request_timeout:g} s; --request-timeout allows more")
     except httpx2.HTTPError as error:
         return Reply(hostile.name, 0, f"{type(error).__name__}: {error}")
     try:
@@ -102,3 +91,9 @@ def send(client: httpx2.Client, hostile: Hostile) -> Reply:
     except ValueError:
         return Reply(hostile.name, answer.status_code, answer.text[:300])
     return Reply(hostile.name, answer.status_code, answer.text[:300], is_json=True)
+
+
+async def _post(server: Server, hostile: Hostile) -> httpx2.Response:
+    """On a connection of its own: a server may close one that is idle while the next request is on its way."""
+    async with asyncio.timeout(server.request_timeout), new_client(server, 1) as client:
+        return await client.post(hostile.path, content=hostile.content, headers={"content-type": "application/json"})

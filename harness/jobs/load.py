@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.checks.load import all_answered, generator_kept_up, objective_met, usage_as_predicted
-from harness.errors import UsageError
+from harness.errors import JobError, UsageError
 from harness.jobs.base import Job, JobContext
 from harness.load.arrivals import ARRIVALS, Rate, read_trace
 from harness.load.counting import Counts, count_tokens
@@ -91,7 +91,8 @@ class LoadJob(Job):
         context.progress.step("counting tokens, and the generator's own top rate")
         counts = count_tokens(context.checkpoint, prompts, context.target)
         top = top_rate(context.target, prompts)
-        load = counts.put_in(self._load(context, sessions, times))
+        load, death = self._load(context, sessions, times)
+        load = counts.put_in(load)
         limits = bottlenecks(load, top)
         self._record(context, load, counts, top)
         context.file(self.name, all_answered(load))
@@ -99,6 +100,8 @@ class LoadJob(Job):
         context.file(self.name, usage_as_predicted(load, counts.reason))
         if self.asked.objective is not None:
             context.file(self.name, objective_met(load, self.asked.objective, self.asked.share, limits))
+        if death is not None:
+            raise death
 
     def check_sendable(self, target: Target) -> None:
         """Raises :class:`UsageError` for a load that is made of ids, where the target sends single questions, and for
@@ -127,7 +130,10 @@ class LoadJob(Job):
             raise UsageError(f"--rate {asked.rate.rate:g} for {asked.rate.duration:g} s: no request falls in it")
         return made, times
 
-    def _load(self, context: JobContext, sessions: Sessions, times: Sequence[float] | None) -> Load:
+    def _load(
+        self, context: JobContext, sessions: Sessions, times: Sequence[float] | None
+    ) -> tuple[Load, JobError | None]:
+        """What was measured, and what to raise once that is recorded, if the server ended meanwhile."""
         asked = self.asked
         sent = sessions if times is None else list(islice(cycle(sessions), len(times)))
         with context.servers(self.name, {"load": context.launch({})}) as servers:
@@ -148,9 +154,7 @@ class LoadJob(Job):
                 headers=server.headers,
                 on_timing=lambda timing: context.progress.advance(),
             )
-            if (ended := server.running.ended()) is not None:
-                raise server.death(f"under load (it {ended})")
-            return load
+            return load, None if server.running.ended() is None else server.death("under load")
 
     def _record(self, context: JobContext, load: Load, counts: Counts, top: dict[str, float]) -> None:
         start = load.timings[0].intended if load.timings else 0.0

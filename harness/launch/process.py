@@ -70,6 +70,11 @@ class Guarded(Running):
             return f"was ended by {name}" + ("" if self._asked_to_end else SIGNALS.get(name, ""))
         return f"ended with exit code {code}"
 
+    @property
+    def lost_guard(self) -> bool:
+        """With a guard that was killed the server goes, too."""
+        return self._guard_process is not None and (self._guard_process.poll() or 0) < 0
+
     _asked_to_end = False
 
     def terminate(self) -> None:

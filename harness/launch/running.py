@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import httpx2
 
-from harness.errors import LaunchError, TargetDied
+from harness.errors import JobError, LaunchError, TargetDied
 from harness.launch import logs
 from harness.targets.base import Launch, Target
 
@@ -104,13 +104,21 @@ class Running(ABC):
         """What it was seen to do instead of being ready."""
         return f"at {self.url}, {self._answer}" if self.url else self._answer
 
-    def death(self, doing: str, patience: float | None = None) -> TargetDied:
-        """The error to raise when a call to this server failed: says whether it died or just did not answer."""
+    @property
+    def lost_guard(self) -> bool:
+        """Whether it ended because what watches it for Assay did: no check may hold that against it."""
+        return False
+
+    def death(self, doing: str, patience: float | None = None) -> JobError:
+        """The error to raise when a call to this server failed: says whether it died or just did not answer. A
+        :class:`TargetDied` unless it was not the target's doing.
+        """
         deadline = time.monotonic() + (DEATH_SECONDS if patience is None else patience)
         while (ended := self.ended()) is None and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         what = f"{ended} while {doing}" if ended else f"is running but did not answer while {doing}"
-        return TargetDied(f"server {self.name} {what}\n{self.telling_lines()}")
+        kind = JobError if self.lost_guard else TargetDied
+        return kind(f"server {self.name} {what}\n{self.telling_lines()}")
 
     def log_text(self) -> str:
         return logs.read(self.log) if self.log else ""

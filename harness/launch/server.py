@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from harness.errors import JobError, TargetDied
+from harness.errors import JobError
 from harness.launch.running import Launcher, Logs, OnWait, Running, wait_ready
 from harness.targets.base import Launch, Target
 
@@ -37,7 +37,7 @@ class Server:
     def headers(self) -> Mapping[str, str]:
         return self.running.headers
 
-    def death(self, doing: str) -> TargetDied:
+    def death(self, doing: str) -> JobError:
         return self.running.death(doing)
 
     def describe(self) -> Any:

@@ -1,5 +1,7 @@
 """The fault drill as a table: how a launch or a run goes wrong, with which exit code it must end, what must be said.
 
+An engine that never becomes ready could not be tested: 2. One that was ready, and dies or hangs under requests that it
+must answer, has failed: 1. What Assay itself does wrong, or somebody does to it, is never held against the engine.
 That nothing is left behind and no answer lost is asked of all of them.
 """
 
@@ -131,17 +133,19 @@ USAGE = (
 )  # fmt: skip
 
 RUNNING = (
-    Drill("crash in the middle", "exit code 1 while answering request .*the card's memory is full",
+    Drill("crash in the middle", "exit code 1 while answering request .*the card's memory is full", code=1,
           flags=after(3, "crash"), answers=6),
     Drill("hang in the middle", r"did not answer while answering request \S+ \(not done after 2 s; --request-timeout",
-          flags=after(3, "hang"), more=("--request-timeout", "2"), answers=9),
+          code=1, flags=after(3, "hang"), more=("--request-timeout", "2"), answers=9),
     Drill("answer that trickles for ever", r"\(not done after 2 s; --request-timeout allows more\)",
-          flags=after(3, "trickle"), more=("--request-timeout", "2"), answers=9),
-    Drill("half an answer", r"while answering request \S+ \(RemoteProtocolError", flags=after(3, "half"), answers=9),
+          code=1, flags=after(3, "trickle"), more=("--request-timeout", "2"), answers=9),
+    Drill("half an answer", r"while answering request \S+ \(RemoteProtocolError", code=1, flags=after(3, "half"),
+          answers=9),
     Drill("answers with status 500", "scheduler gone", code=1, flags=after(3, "refuse"), answers=12),
+    Drill("answers with status 400", "no images here", code=1, flags=after(3, "decline"), answers=12),
     Drill("answers that are not JSON", "502 Bad Gateway", code=1, flags=after(3, "garbage"), answers=12),
     Drill("answers of another form", "unexpected", flags=after(3, "other-json"), answers=6),
-    Drill("server killed in the middle", "was ended by SIGKILL", flags=SLOW,
+    Drill("server killed in the middle", "was ended by SIGKILL", code=1, flags=SLOW,
           disturb=kill("standin.py", "harness.launch.guard"), answers=2),
     Drill("record's disk full", r"record: cannot write \S+: File too large; what was measured before is in",
           limits={"file_bytes": 48_000}, answers=1),
@@ -167,7 +171,7 @@ LEAVING = (
     Drill("grandchild that escapes", PASSED, 0, {"off": ESCAPES}, answers=12),
     Drill("shared memory that leaks", PASSED, 0, {"off": LEAKS}, answers=12),
     Drill("socket and file left in /tmp", PASSED, 0, {"*": ["--leaks-socket"]}, answers=12),
-    Drill("crash that leaves everything", "exit code 1 while", flags={
+    Drill("crash that leaves everything", "exit code 1 while", code=1, flags={
         "off": [*ESCAPES, *LEAKS, "--leaks-socket", "--after", "3", "--then", "crash"]}),
     Drill("server deaf to SIGTERM", PASSED, 0, {"off": ["--ignores-sigterm"]}, answers=12),
 )  # fmt: skip

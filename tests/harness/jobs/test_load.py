@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import build_parser
-from harness.errors import UsageError
+from harness.errors import TargetDied, UsageError
 from harness.jobs import JobContext
 from harness.jobs.load import Asked, load_job, parse_objective
 from harness.load import options
@@ -56,6 +56,16 @@ def test_a_closed_loop_goes_on_until_its_time_is_over_and_counts_what_fails(make
     assert event["sent"] > 3
     assert "HTTP 500" in event["timings"][0]["error"]
     assert 'class="failed"' in load_pictures([event])[0].svg
+
+
+def test_a_server_that_dies_under_load_is_told_after_all_that_was_measured(make_context: MakeContext) -> None:
+    context = make_context({"*": ["--after", "4", "--then", "crash"]})
+    with pytest.raises(TargetDied, match="under load"):
+        run(context, replace(SMALL, workload="image", concurrency=2, rate=Rate(1, 1.0), warmup=0.0))
+    [event] = [e for e in load_record(context.recorder.partial)["events"] if e["event"] == "load"]
+    assert sum(timing["error"] is None for timing in event["timings"]) == 4
+    [answered] = [filed.verdict for filed in context.filed if filed.verdict.check == "every request answered"]
+    assert answered.status == "fail"
 
 
 def test_a_trace_is_sent_at_its_times(make_context: MakeContext, tmp_path: Path) -> None:
