@@ -7,6 +7,7 @@ other side closes or is gone. Its standard output is a log: libraries may print 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -40,15 +41,16 @@ class Worker:
 
 def main(descriptor: int) -> None:
     worker = Worker()
-    with Connection(descriptor) as connection:
-        try:
+    try:
+        with Connection(descriptor) as connection:
             while True:
                 verb, arguments = connection.recv()
                 connection.send(_carry_out(worker, verb, arguments))
-        except EOFError:
-            pass
-    if worker.contestant is not None:
-        worker.contestant.close()
+    except (EOFError, OSError):  # nobody asks any more, or waits for the answer
+        pass
+    finally:
+        if worker.contestant is not None:
+            worker.contestant.close()
 
 
 def _carry_out(worker: Worker, verb: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
@@ -61,3 +63,6 @@ def _carry_out(worker: Worker, verb: str, arguments: tuple[Any, ...]) -> tuple[s
 
 if __name__ == "__main__":
     main(int(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # no thread of a library may keep the process, and its memory, for nobody
