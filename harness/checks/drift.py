@@ -58,7 +58,7 @@ def _judge(
     lost = -sum(row["seen"] for row in rows)
     wanted, computed = -sum(row["expected"] for row in rows), -sum(row["computed"] for row in rows)
     wrong = [row for row in rows if row["seen"] != row["expected"]]
-    evidence = {"setting": setting, "requests": rows, "failed_requests": len(prompts) - len(rows)}
+    evidence = {"setting": setting, "requests": rows, "failed_requests": len(prompts) - len(rows), "wrong": wrong}
     end = partial(Verdict, check, invariant=INVARIANT, source=SOURCE, figure=lost, threshold=wanted, evidence=evidence)
     if not rows and (untold := why_untold(seen, "spans", "prompt_ids")):
         return end("not_exercised", untold)
