@@ -50,7 +50,7 @@ COLD: Mapping[str, Any] = {"prefix_cache": False, "encoder_cache": False}
 
 
 CONTINUOUS = Seat("transformers continuous batching", "transformers-cb", {"num_blocks": 128}, goal=2.0)
-"""Of 256 tokens, more than these workloads need. Left to itself it takes most of the memory there is, and 5 % longer."""
+"""Of 256 tokens, more than these workloads need. Left to itself it takes most of the memory, and 5 % longer."""
 
 
 def ours(name: str = "ours", kind: str = "ours", *, goal: float | None = None, **settings: Any) -> Seat:
