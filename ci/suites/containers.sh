@@ -2,7 +2,8 @@
 # Servers in real containers: a Docker daemon of its own on a socket of its own, an image made from local files (no
 # registry is asked), the reference engine served from it, and every way in which a container can fail to start or end.
 # As root on Debian or Ubuntu it brings up a daemon of its own (and installs docker.io, 62 MB, if there is no dockerd); as
-# somebody else, or with CONTAINERS_DOCKER_HOST=URL, it uses the daemon that is there. Nothing is left behind: containers, image, daemon and its folder go.
+# somebody else, or with CONTAINERS_DOCKER_HOST=URL, it uses the daemon that is there. Nothing is left behind: containers,
+# image, daemon and its folder go.
 set -eu
 cd "$(dirname -- "$0")/../.."
 work=$(mktemp -d /tmp/assay-containers.XXXXXX)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.differential.models import MODELS
-from harness.faults.findings import CLEAN, Done, Finding, Journal
+from harness.faults.findings import CLEAN, Done, Finding, Journal, stopped
 from harness.faults.forking import PROCESSOR_SECONDS, Ended, run_forked
 from harness.faults.suites import make_suites
 
@@ -84,8 +84,7 @@ def _trouble(ended: Ended[Share, Finding | Done]) -> list[Finding | Done]:
         return []
     share = ended.job
     seed = share.seeds[sum(isinstance(one, Done) for one in ended.items)]
-    where = ", ".join(share.models)
     return [
-        Finding(CLEAN, share.suite, "comes to an end", where, (14, 17), True, ended.trouble, round(ended.seconds, 3)),
+        stopped(CLEAN, share.suite, ", ".join(share.models), ended.trouble, ended.seconds),
         Done(CLEAN, share.suite, round(ended.seconds, 2), seed),
     ]

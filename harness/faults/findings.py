@@ -49,6 +49,11 @@ def first_found(find: Callable[[Bench], Iterable[str]], bench: Bench, judged: st
         return f"the {judged} broke: {type(error).__name__}: {error}"
 
 
+def stopped(fault: str, suite: str, where: str, trouble: str, seconds: float) -> Finding:
+    """A suite that did not come to its end: every run must."""
+    return Finding(fault, suite, "comes to an end", where, (14, 17), True, trouble, round(seconds, 3))
+
+
 @dataclass(frozen=True)
 class Done:
     """A (fault, suite) whose checks have all been asked."""

@@ -20,7 +20,7 @@ from harness.differential.models import MODELS, find_models
 from harness.errors import UsageError
 from harness.faults.acting import checkpoints_of
 from harness.faults.clean import run_clean
-from harness.faults.findings import CLEAN, Done, Finding, Journal
+from harness.faults.findings import CLEAN, Done, Finding, Journal, stopped
 from harness.faults.forking import Ended, run_forked
 from harness.faults.matrix import OUTSIDE, Matrix, is_own, markdown, page
 from harness.faults.suites import Suite, make_suites
@@ -155,13 +155,10 @@ def _findings(job: Job, suites: dict[str, Suite], quick: bool) -> Iterator[Findi
 
 
 def _trouble(ended: Ended[Job, Finding]) -> list[Finding]:
-    """A suite that did not come to its end was stopped by what was planted: every run must end."""
+    """Stopped by what was planted."""
     if ended.trouble is None:
         return []
-    job = ended.job
-    return [
-        Finding(job.fault, job.suite, "comes to an end", "", (14, 17), True, ended.trouble, round(ended.seconds, 3))
-    ]
+    return [stopped(ended.job.fault, ended.job.suite, "", ended.trouble, ended.seconds)]
 
 
 def conclude(wishes: Wishes, journal: Journal, say: Say) -> int:
