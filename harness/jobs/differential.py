@@ -65,7 +65,7 @@ class Differential(Job):
             odd = [] if no_ids else odd_prompts(prompts, alone, context.placeholders.id)
             odd_seen = self._ask_odd(context, servers["target"], odd)
         seen = [replace(one, scored=scores.scored) for one, scores in zip(alone, scored, strict=True)]
-        pairs = self._ask_reference(context, [*prompts, *odd], [*seen, *odd_seen])
+        pairs = self._ask_reference(context, [*prompts, *odd], [*seen, *odd_seen], len(odd))
         pairs, odd_pairs = pairs[: len(prompts)], pairs[len(prompts) : len(prompts) + len(odd_seen)]
         context.record_tokens(self.name)
         tolerance, text = TOLERANCES[dtype], context.vocabulary.token_text
@@ -111,12 +111,14 @@ class Differential(Job):
         return found
 
     def _ask_reference(
-        self, context: JobContext, prompts: Sequence[Prompt], seen: Sequence[Observation]
+        self, context: JobContext, prompts: Sequence[Prompt], seen: Sequence[Observation], odd: int
     ) -> list[Compared]:
-        """The same requests, and the target's answers as ends of the prompts that they answer."""
+        """The same requests, and the target's answers as ends of the prompts that they answer; but for those of ``odd``
+        prompts, which come last: nobody asks for their scores, and the reference may refuse them.
+        """
         ended = [
             replace(prompt, name=f"{prompt.name}-answered", ids=(*prompt.ids, *one.output_ids), max_new_tokens=1)
-            for prompt, one in zip(prompts, seen, strict=False)
+            for prompt, one in zip(prompts[: len(prompts) - odd], seen, strict=False)
             if one.ok
         ]
         launch = Launch(context.model, {"dtype": DTYPE})
